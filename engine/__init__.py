@@ -16,11 +16,9 @@ Method = Literal[
 
 
 class Engine(Protocol):
-    """Define what a client talks to. Each short method is one `call` by its name.
-
-    Real ones: engine.LocalEngine in the owner, process.client.ClientEngine elsewhere, and
-    process.bootstrap.ReconnectingEngine around either.
-    """
+    """What a client talks to; each short method is one `call` by its name. Real ones:
+    engine.LocalEngine, process.client.ClientEngine, process.bootstrap.ReconnectingEngine around
+    either."""
 
     registry: "Registry"
 
@@ -42,12 +40,10 @@ class Engine(Protocol):
         return bool(await self.call("cancel", job))
 
     async def status(self) -> "Status":
-        """Describe the queue at a glance."""
         status: Status = await self.call("status")
         return status
 
     async def overview(self) -> "Overview":
-        """Describe the queue for those who run it."""
         overview: Overview = await self.call("overview")
         return overview
 
@@ -65,10 +61,8 @@ class Engine(Protocol):
         return answer
 
     async def answer(self, job: str) -> "Answer | None":
-        """Find one job's request, route and answer."""
         answer: Answer | None = await self.call("answer", job)
         return answer
 
     async def delivered(self, job: str) -> None:
-        """Note that the answer was shown."""
         await self.call("delivered", job)

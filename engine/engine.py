@@ -38,7 +38,6 @@ class LocalEngine(Engine):
         return make_plan(request, self.registry, self._max_length, job, self._semantic)
 
     async def ask(self, plan: Plan) -> None:
-        """Accept it: its request and job are on record from then on. Raises BusyError, LedgerError."""
         await self._queue.accept(plan.request, plan.route, plan.job)
         extra = {"job": plan.job.id, "expert": plan.job.expert, "rule": plan.route.rule}
         log.info("a job was accepted", extra=extra)
@@ -47,7 +46,6 @@ class LocalEngine(Engine):
         return self._queue.follow(job)
 
     async def call(self, method: Method, *arguments: Any) -> Any:
-        """Ask the queue, which has what is not below."""
         return await getattr(self._queue, method)(*arguments)
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:

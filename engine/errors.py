@@ -30,52 +30,40 @@ def in_one_line(error: BaseException) -> str:
     return said if len(said) <= LINE else said[:LINE] + "..."
 
 
-class PasticheError(Exception):
-    """The root: catch it at the edge only."""
+class PasticheError(Exception): ...
 
 
-class AskerError(PasticheError):
-    """Mendable by the asker: `str(error)` is a sentence written for a person."""
+class AskerError(PasticheError): ...
 
 
-class CommandError(AskerError):
-    """The text is no command that we know."""
+class CommandError(AskerError): ...
 
 
-class StyleError(AskerError):
-    """No expert has the style that was asked for."""
+class StyleError(AskerError): ...
 
 
-class LimitError(AskerError):
-    """A text or number is out of bounds."""
+class LimitError(AskerError): ...
 
 
-class BusyError(AskerError):
-    """The queue takes nothing more for now."""
+class BusyError(AskerError): ...
 
 
-class OurError(PasticheError):
-    """Ours to mend: log it whole, show the asker KIND_SENTENCE."""
+class OurError(PasticheError): ...
 
 
-class SetupError(OurError):
-    """An operator can mend it; `str(error)` says how, and holds no secret and no asker's text."""
+class SetupError(OurError): ...
 
 
-class ModelError(SetupError):
-    """A base or adapter is missing, corrupt, or of a kind that is refused."""
+class ModelError(SetupError): ...
 
 
-class UnmixableError(ModelError):
-    """The model or adapter is sound, but only PEFT's own code can serve it."""
+class UnmixableError(ModelError): ...
 
 
-class LedgerError(SetupError):
-    """The record cannot be read or written; nothing was accepted."""
+class LedgerError(SetupError): ...
 
 
-class MediaError(LedgerError):
-    """The pictures' store cannot be read or written."""
+class MediaError(LedgerError): ...
 
 
 class OwnerGoneError(OurError):

@@ -37,8 +37,6 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfAttempt:
-    """Say which attempt at a job it is of."""
-
     job: str
     attempt: int
 
@@ -63,8 +61,6 @@ class Started(OfAttempt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(OfAttempt):
-    """The whole text so far, and how many tokens it took."""
-
     text: str
     tokens: int
     kind: Literal["text"] = "text"
@@ -83,8 +79,6 @@ class Image(OfAttempt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A finished picture: a PNG file's bytes, and the seed that drew it."""
-
     data: Bytes
     width: int
     height: int
@@ -110,10 +104,7 @@ class Finished(OfAttempt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(OfAttempt):
-    """No answer: `message` is for the asker, `reason` for the operator.
-
-    `dead` marks a job that killed its worker while it ran alone.
-    """
+    """No answer: `message` is for the asker, `reason` for the operator; `dead`: it killed its worker."""
 
     message: str
     reason: str = ""

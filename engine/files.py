@@ -31,7 +31,6 @@ def write_file(path: Path, data: str | bytes, *, private: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, private: bool = False) -> None:
-    """Replace a JSON file as a whole, readable and with its keys in order."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     write_file(path, f"{text}\n", private=private)
 
@@ -62,11 +61,8 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[Path]:
-    """Give a folder to fill; it takes the name `path` when the block ends well.
-
-    A kill between the two renames leaves the old folder aside; the next call puts it back first.
-    Raises OSError: also where a folder with something in it must not be replaced.
-    """
+    """Give a folder to fill; it takes the name `path` when the block ends well. A kill between the two
+    renames leaves the old one aside; the next call puts it back first. Raises OSError."""
     part, old = _aside(path, "part", private=private), _aside(path, "old", private=private)
     path.parent.mkdir(parents=True, exist_ok=True)
     restore(path, private=private)
@@ -101,7 +97,6 @@ def restore(path: Path, *, private: bool = False) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         # Not every file system can sync a folder; that a file could not be must be heard of.
@@ -119,7 +114,6 @@ def _aside(path: Path, kind: str, *, private: bool) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed processes have left aside."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if not alive(left.name.removeprefix(f".{path.name}.").partition(".")[0]):
             if left.is_dir():
@@ -129,7 +123,6 @@ def _sweep(path: Path) -> None:
 
 
 def alive(pid: str) -> bool:
-    """Tell whether there is a process of that number."""
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):

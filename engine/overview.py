@@ -26,9 +26,9 @@ class MediumQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """Describe a worker as it announced itself; `state` is starting, ready, draining or unfit (then
-    `reason` says why, for the operator). `queues` are the bases it serves, empty for an embedded one,
-    which serves all. `seen_seconds` is how long ago it gave a sign of life."""
+    """Describe a worker as it announced itself; `state` is starting, ready, draining or unfit, for
+    `reason`. `queues` are the bases it serves, empty for all; `seen_seconds` is how long ago it gave a
+    sign of life."""
 
     name: str
     medium: str
@@ -58,9 +58,8 @@ class DeadJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """Hold all of it. `dead` has the newest that were given up and `failed` those that failed within the
-    window, MOST_DEAD together; `unserved` are queues that hold jobs which no worker can take, with
-    what to do."""
+    """Hold the newest that were given up (`dead`) or `failed` within the window, MOST_DEAD together;
+    `unserved` are queues with jobs that no worker can take, with what to do."""
 
     kind: str
     media: tuple[MediumQueue, ...]

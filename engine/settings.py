@@ -39,8 +39,6 @@ def default_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Read once in `main`, passed down, never changed."""
-
     model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
 
     home: Path = Field(default_factory=default_home)  # ledger, models, experts, logs
@@ -99,7 +97,6 @@ class Settings(BaseSettings):
         return (BUILT_IN, self.home / "experts")
 
     def semantic(self) -> Semantic | None:
-        """Make the router's last step; echo uses no model."""
         wanted = self.router == "semantic" and self.backend != "echo"
         return Semantic(self.home) if wanted else None
 
@@ -113,7 +110,6 @@ class Settings(BaseSettings):
 
     @property
     def media(self) -> Path:
-        """Name the folder where the ledger's pictures lie, sealed."""
         return self.media_folder or self.home / "media"
 
     @property
@@ -200,10 +196,8 @@ def make_runtime(settings: Settings) -> None:
 
 
 def check_runtime(folder: Path, home: Path) -> None:
-    """Allow a socket in the folder only if whoever owns the data folder, or we, put it there.
-
-    Raises SetupError, and FileNotFoundError where nobody listens.
-    """
+    """Allow a socket in the folder only if whoever owns the data folder, or we, put it there. Raises
+    SetupError, and FileNotFoundError where nobody listens."""
     facts = folder.lstat()
     ours = facts.st_uid in (os.getuid(), home.stat().st_uid)
     if not (ours and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & OTHERS_WRITE):

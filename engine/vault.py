@@ -27,8 +27,6 @@ VERSION = b"\x01"
 
 
 class Vault:
-    """Seals, opens and looks up. Shows no key in its repr."""
-
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_BYTES:
             raise SetupError(

@@ -12,8 +12,7 @@ from engine.events import Cancelled, Event, Finished, Image, Picture, Started, T
 from engine.ledger.chat_tables import VerdictRow
 from engine.ledger.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
-from engine.moderation.chain import Chain, usual
-from engine.moderation.images import ImageCheck
+from engine.moderation.chain import Chain, ImageCheck, usual
 from engine.process.services import Services, open_services
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")

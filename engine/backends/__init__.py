@@ -20,7 +20,5 @@ class Backend(Protocol):
         """Get ready, once. Raises ModelError, which an operator can mend."""
 
     def generate(self, job: "Job", stop: threading.Event) -> "AsyncGenerator[Event]":
-        """Give Started, Text with the whole text so far or Image now and then, one final event last.
-
-        Once `stop` is set it ends at the next token or step with Cancelled.
-        """
+        """Give Started, Text with the whole text so far or Image now and then, one final event last:
+        Cancelled at the next token or step once `stop` is set."""

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 
 class ImageBackend:
-    """Draw pictures; repeatable by seed on one device."""
-
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
@@ -42,7 +40,6 @@ class ImageBackend:
 
     @property
     def slots(self) -> int:
-        """Count the jobs drawn at a time; known when the first base is loaded."""
         return self._scheduler.together
 
     async def load(self) -> None:

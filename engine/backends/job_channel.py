@@ -12,10 +12,8 @@ Item = Event | BaseException
 
 
 class JobChannel:
-    """Connect one job's two threads: only the model's emits, only the event loop's reads.
-
-    The last item is a final event, or the exception in its place; nothing is sent after it.
-    """
+    """Connect one job's two threads: only the model's emits, only the event loop's reads. The last item
+    is a final event, or the exception in its place."""
 
     def __init__(self, job: Job, stop: threading.Event) -> None:
         self.job = job
@@ -31,7 +29,6 @@ class JobChannel:
         return self._stop.is_set() or self._left.is_set()
 
     def emit(self, item: Item) -> None:
-        """Keep an item for the next delivery."""
         if not self.done:
             self._unsent.append(item)
             self.done = isinstance(item, BaseException) or is_final(item)
@@ -45,10 +42,8 @@ class JobChannel:
         self.send(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
 
     async def events(self, thread: Executor, work: Callable[[], object]) -> AsyncGenerator[Event]:
-        """Run `work` in the model's thread and give the job's events to the final one.
-
-        What was sent in its place is raised, and so is what `work` raises.
-        """
+        """Run `work` in the model's thread and give the job's events; an exception in the final one's
+        place, or of `work`, is raised."""
         thread.submit(work).add_done_callback(self._worked)
         try:
             while not isinstance(item := await self._inbox.get(), BaseException):

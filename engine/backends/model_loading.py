@@ -30,11 +30,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Loaded:
-    """Hold a base in memory; `model` becomes a PeftModel with the first adapter.
-
-    `cache` is transformers' kind of key-value cache: "static" has fixed shapes, which is what lets
-    transformers compile the decoding step and capture it as CUDA graphs on a GPU.
-    """
+    """Hold a base in memory; `model` becomes a PeftModel with the first adapter. A "static" `cache` has
+    fixed shapes, so that transformers can capture the decoding step as CUDA graphs."""
 
     model: Any
     tokenizer: Any
@@ -95,7 +92,6 @@ def find_adapter(weights: Weights) -> Path | None:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Give the tokens that end an answer."""
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)

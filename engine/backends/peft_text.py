@@ -39,7 +39,6 @@ class PeftTextBackend:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
 
     def take(self, base: str, loaded: Loaded) -> None:
-        """Serve a base that is loaded already."""
         self._bases[base] = loaded
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
@@ -99,7 +98,7 @@ class _Generation:
         import torch
         from transformers import GenerationConfig
 
-        from engine.backends.mixing.chosen_tokens import ChosenTokens
+        from engine.backends.mixing.sampler import ChosenTokens
 
         job, loaded, answer = self._job, self._loaded, self._answer
         self._channel.send(answer.start())

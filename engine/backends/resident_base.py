@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentBase:
-    """Hold a base in memory. `ends` are the tokens that end an answer."""
-
     tokenizer: Any
     digest: str
     window: int

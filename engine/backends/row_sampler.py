@@ -72,8 +72,6 @@ def dry(
 
 
 class Bans:
-    """Look up which tokens may not come next."""
-
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._after: dict[int | None, list[Entry]] = {}
         for before, token in entries:
@@ -131,8 +129,6 @@ def wanted(bans: Iterable[str], prompt: str) -> list[str]:
 
 
 class RowSampler:
-    """Say before each token of one answer how it is chosen."""
-
     def __init__(
         self, job: Job, tokenizer: Any, ends: Sequence[int] = (), bans: Sequence[str] = ()
     ) -> None:

@@ -44,7 +44,6 @@ def open_quotes(text: str) -> int:
 
 
 def _closed(text: str) -> str:
-    """Close what is quoted still at the end."""
     if open_quotes(text) > 0:
         return f"{text}”"
     return f'{text}"' if text.rsplit("\n", 1)[-1].count('"') % 2 else text

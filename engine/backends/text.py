@@ -49,7 +49,6 @@ class TextBackend:
 
     @property
     def slots(self) -> int:
-        """Count the jobs generated at a time; known when the first base is loaded."""
         return self.gauges.slots
 
     async def load(self) -> None:

@@ -10,8 +10,6 @@ from engine.plan.job import Job
 
 @dataclass(slots=True, eq=False)
 class TextAnswer:
-    """Follow a job's text from its start to its final event; `text` and `tokens` are those so far."""
-
     job: Job
     notes: tuple[str, ...] = ()
     text: str = ""
@@ -24,13 +22,11 @@ class TextAnswer:
         return Started(job=self.job.id, attempt=self.job.attempt)
 
     def grow(self, text: str, tokens: int) -> None:
-        """Take the whole decoded text so far."""
         self.first_seconds = self.first_seconds or time.monotonic() - self.began
         self.text, self.tokens = legible(text), tokens
 
     @property
     def complete(self) -> bool:
-        """Tell whether the stop rules end it here."""
         return should_stop(self.text, self.tokens, self.job.length)
 
     def shown(self) -> Text:

@@ -35,11 +35,7 @@ SAMPLING = {"repetition_penalty": 1.05, "dry_multiplier": 0.8, "dry_allowed_leng
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExpert:
-    """What an operator says of it; the rest comes from the adapter itself.
-
-    `vae`, `prompt` and `token` are for pictures; what is not said there stays as it is on the card of
-    the expert that is replaced.
-    """
+    """What an operator says of it; the rest comes from the adapter, or from the card that is replaced."""
 
     spec: str
     name: str
@@ -235,10 +231,8 @@ def _write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def files_of(source: Path) -> list[Path]:
-    """List what is read of an adapter: the file itself, or a folder's weights, settings and tokenizer.
-
-    Raises LimitError for a link to somewhere else, for too many files and for too much.
-    """
+    """List an adapter's file, or a folder's weights, settings and tokenizer. Raises LimitError for a
+    link to somewhere else, for too many files and for too much."""
     if source.is_file():
         files = [source]
     else:

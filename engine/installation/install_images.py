@@ -22,7 +22,6 @@ KEPT = (  # of a card that is replaced
 
 
 def draws_pictures(source: Path) -> bool:
-    """Tell an image base, or a LoRA of one in any format."""
     if is_adapter(source):
         mapping = check_adapter(source).get("auto_mapping")
         return isinstance(mapping, dict) and "UNet" in str(mapping.get("base_model_class", ""))
@@ -48,10 +47,8 @@ def check_pictures(source: Path) -> bool:
 
 
 def inherited(registry: Registry, name: str, medium: str) -> dict[str, Any]:
-    """Collect what a new expert takes over from the one of its name, if it is of the same medium.
-
-    `card` holds lines of the card, `weights` those of a picture expert's profile, paths made absolute.
-    """
+    """Collect what a new expert takes over from one of its name and medium: `card` holds lines of the
+    card, `weights` those of a picture expert's profile, paths made absolute."""
     old = registry.named(name)
     if old is None or medium != old.medium:
         return {}

@@ -27,10 +27,7 @@ def added_folder(name: str, settings: Settings) -> Path:
 
 
 def rename_expert(folder: Path, name: str) -> None:
-    """Write the name into its card, whatever stood there, and give it to its folder.
-
-    Raises LimitError for a name that cannot be or is taken, and SetupError.
-    """
+    """Write the name into its card, whatever stood there, and give it to its folder."""
     if not NAME.fullmatch(name):
         raise LimitError(f"{name!r} cannot be a name: small letters, digits, - and _, at most 32.")
     target = folder.with_name(name)

@@ -29,10 +29,7 @@ def _translated(fault: str) -> Iterator[None]:
 
 
 class PictureStore:
-    """Keep sealed files `aa/aabbcc...`, each written whole and synced before it has its name.
-
-    All methods may raise MediaError, and block.
-    """
+    """Keep sealed files `aa/aabbcc...`, each whole and synced; every method may raise MediaError."""
 
     def __init__(self, root: Path, vault: Vault) -> None:
         self._root = root

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 
 class Stage(StrEnum):
-    """Where a check stands on the way from a request to its answer."""
-
     INPUT = "input"
     PROMPT = "prompt"
     OUTPUT_TEXT = "output_text"
@@ -32,10 +30,7 @@ AT_ONCE = 500  # characters of any kind are judged in under 5 ms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is judged: text, or a picture's PNG bytes. `command` and `medium` as of the request.
-
-    `asked` is what an output was asked for with.
-    """
+    """What is judged: text, or a picture's PNG bytes; `asked` is what an output was asked for with."""
 
     text: str = ""
     image: bytes = b""
@@ -55,14 +50,11 @@ class Verdict:
 
     @property
     def stops(self) -> bool:
-        """Tell whether the content may not go on."""
         return self.action in (Action.HOLD, Action.BLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A verdict at its stage."""
-
     stage: Stage
     verdict: Verdict
     milliseconds: float
@@ -71,8 +63,7 @@ class Judged:
 class Moderator(Protocol):
     """Checks content. Real ones: HardRules, LivingPeople, ImageCheck, the Chain of them."""
 
-    async def check(self, stage: Stage, content: Content) -> Verdict:
-        """Judge; a check that has nothing to say about a stage allows."""
+    async def check(self, stage: Stage, content: Content) -> Verdict: ...
 
 
 class TextCheck:

@@ -69,7 +69,6 @@ def named(text: str) -> bool:
 
 
 def touchy(text: str) -> bool:
-    """Tell whether it speaks of what could harm a person's name."""
     return bool(_TOUCHY.search(text))
 
 

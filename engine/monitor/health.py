@@ -74,11 +74,11 @@ async def showing(
     port: int | None,
     refresh: Refresh | None = None,
 ) -> AsyncIterator[int]:
-    """Watch the running loop, and serve its pages inside the block; gives the port, or 0.
+    """Watch the running loop, and serve its pages inside the block; gives the port, or 0 for one that is
+    taken.
 
-    No `port` means not shown, 0 takes a free one. A port that is taken is logged and no error.
-    `refresh` is awaited before the metrics are read. The pages have a thread and a loop of their own,
-    so that they answer while ours stands still.
+    No `port` means not shown, 0 takes a free one; `refresh` is awaited before the metrics are read. The
+    pages have a thread and a loop of their own, so that they answer while ours stands still.
     """
     async with watching() as watchdog:
         if port is None:

@@ -30,8 +30,6 @@ NOISY = ("aiosqlite", "asyncio", "urllib3", "httpx", "httpcore", "filelock", "al
 
 
 class JsonLines(logging.Formatter):
-    """Write time, level, logger, message, the record's extra fields, and a traceback."""
-
     def __init__(self) -> None:
         super().__init__()
         names = (n for n in os.environ if n.endswith(_SECRET_NAMES))
@@ -60,11 +58,8 @@ class JsonLines(logging.Formatter):
 
 
 def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
-    """Log to home/logs/<name>.jsonl, which several processes may share; nowhere if it cannot be.
-
-    To "stdout", as containers like it, the same lines go to standard output. A file that has grown
-    beyond MAX_BYTES is put aside as .old when the next process starts.
-    """
+    """Log to home/logs/<name>.jsonl, which several processes may share (nowhere if it cannot be), or to
+    "stdout". A file beyond MAX_BYTES is put aside as .old when the next process starts."""
     logging.raiseExceptions = False  # a full disk must not print a traceback for every record
     handler = logging.StreamHandler(sys.stdout) if to == "stdout" else _file_handler(home, name)
     handler.setFormatter(JsonLines())

@@ -53,7 +53,6 @@ class Counted:
 
 @asynccontextmanager
 async def counting(settings: Settings, backend: Backend, medium: str) -> AsyncIterator[Counted]:
-    """Show what a worker's backend does on the settings' port."""
     registry = CollectorRegistry()
     counted = Counted(backend, medium, registry)
 

@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watch the running loop until it is closed."""
-
     def __init__(self, seconds: float = STALL_SECONDS) -> None:
         self._seconds = seconds
         self._every = seconds / TURNS
@@ -62,7 +60,6 @@ class Watchdog:
         self._next = self._loop.call_later(self._every, self._beat)
 
     def _watch(self) -> None:
-        """Log each standstill once."""
         looked = time.monotonic()
         while not self._closed.wait(self._every):
             now, before, looked = time.monotonic(), looked, time.monotonic()

@@ -100,11 +100,8 @@ class Rights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """The prompt's text with {instruction}, {request} or {topic}, and last of all {beginning}.
-
-    {request} is the wish as a sentence, {topic} the wish as a headline; see engine.plan.prompt. The
-    notes of a story stand before its beginning, each in a line as `note` has it.
-    """
+    """The prompt's text with {instruction}, {request} (the wish as a sentence) or {topic} (as a
+    headline), and last of all {beginning}; a story's notes stand before that, as `note` has it."""
 
     __pydantic_config__ = STRICT
     text: str = "{instruction}\n\n{request}\n{beginning}"

@@ -124,8 +124,8 @@ class Job:
 class Answer:
     """A request with its answer, as the ledger knows it: for /why, /again and /continue.
 
-    `expired`: its words were blanked when their time was over; its request's `asker` and `place` are
-    known until it is nobody's. `spot` is the place's keyed lookup; of a chat of two it is empty by then.
+    `expired`: its words were blanked when their time was over. `spot` is the place's keyed lookup; of a
+    chat of two it is empty by then.
     """
 
     request: Request
@@ -163,10 +163,7 @@ class JobQueue(Protocol):
     """Where accepted jobs wait. Real ones: queues.embedded, queues.postgres."""
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Commit ledger row and queue entry in one transaction; on return the job is accepted.
-
-        A job id that is known already is left as it is.
-        """
+        """Commit ledger row and queue entry in one transaction; an id that is known stays."""
 
     def follow(self, job: str) -> AsyncGenerator[Event]:
         """Its events from here on, ending with exactly one final event, read from the ledger."""
@@ -174,14 +171,10 @@ class JobQueue(Protocol):
     async def cancel(self, job: str) -> bool:
         """Whether it was still to be stopped. Acknowledged at once; stops at the next token."""
 
-    async def status(self) -> Status:
-        """What waits and what runs."""
+    async def status(self) -> Status: ...
 
-    async def overview(self) -> "Overview":
-        """For the operator: engine.overview says what, also of the next two."""
+    async def overview(self) -> "Overview": ...
 
-    async def retry(self, job: str) -> bool:
-        """Whether a job that was given up is queued again."""
+    async def retry(self, job: str) -> bool: ...
 
-    async def drop(self, job: str) -> bool:
-        """Whether the job is over now, on the operator's word."""
+    async def drop(self, job: str) -> bool: ...

@@ -63,10 +63,8 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The two parts, as they stand in the text. `marked`: something told them apart.
-
-    An unmarked text has no beginning; `wish` says whether it asks for a story or already is one.
-    """
+    """The two parts, as they stand in the text. An unmarked text (nothing told them apart) has no
+    beginning; `wish` says whether it asks for a story or already is one."""
 
     instruction: str
     beginning: str

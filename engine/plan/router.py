@@ -47,8 +47,6 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An expert that could have answered, with what spoke for it."""
-
     expert: str
     matches: tuple[Match, ...] = ()
 
@@ -56,9 +54,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """The decision with its evidence; `runners_up` are the command's other experts, best first.
-
-    `nearest` is what the semantic step saw, also where it abstained.
-    """
+    `nearest` is what the semantic step saw, also where it abstained."""
 
     expert: str
     rule: str
@@ -77,10 +73,8 @@ def route(
     *,
     free: bool = False,
 ) -> Route:
-    """Choose the expert. Raises CommandError or StyleError, each naming what there is.
-
-    `free`: nobody typed the command, so that the semantic step may leave it.
-    """
+    """Choose the expert; `free`: nobody typed the command, so that the semantic step may leave it.
+    Raises CommandError or StyleError, each naming what there is."""
     experts = registry.of_command(command)
     if not experts:
         raise CommandError(f"No expert here answers /{command}. Send /styles to see who is here.")

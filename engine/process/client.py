@@ -81,7 +81,6 @@ class ClientEngine(Engine):
 
 
 def _checked(message: Message | None, job: str = "") -> Message:
-    """Turn the owner's refusal into the error that it was there."""
     if message is None:
         raise OwnerGoneError(job)
     if isinstance(message, Refused):

@@ -56,10 +56,7 @@ async def sharing(
 
 
 async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
-    """Host workers until SIGTERM or SIGINT: then take nothing new, end what runs, and leave.
-
-    Raises SetupError for media that no expert here has, or a device that is none.
-    """
+    """Host workers until SIGTERM or SIGINT: then end what runs, and leave. Raises SetupError."""
     registry = load_registry(settings.expert_roots, settings.profile)
     fingerprint = fingerprint_of(registry, settings)
     device_environment(device)

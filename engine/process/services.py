@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 async def open_ledger(
     settings: Settings, *, synced: bool = True, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Ledger]:
-    """Open the ledger, observed by the study; its schema must be the newest already.
-
-    Commits that are not `synced` may be lost by a power cut.
-    """
+    """Open the ledger, observed by the study; of the newest schema; not `synced`, a power cut may cost."""
     database = await open_database(settings, synced=synced)
     opened = Database(database, clock)
     try:
@@ -143,10 +140,8 @@ async def open_services(
     place: Bucket = NO_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Services]:
-    """Open services on a ledger of its own, beside whoever owns the data folder.
-
-    Its commits are not synced one by one: a power cut may cost a quota's last points or a thumb.
-    """
+    """Open services on a ledger of its own, beside whoever owns the data folder: a power cut may cost a
+    quota's last points or a thumb."""
     async with (
         open_ledger(settings, synced=False, clock=clock) as ledger,
         services_on(ledger, settings, asker, place) as services,

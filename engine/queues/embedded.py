@@ -45,11 +45,8 @@ class EmbeddedQueue:
         return len(jobs)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Commit, then queue; a job that is accepted already stays as it is.
-
-        Raises BusyError or LedgerError, and then nothing was accepted. A caller that is cancelled
-        meanwhile cancels neither half: what is committed is queued.
-        """
+        """Commit, then queue, also when the caller is cancelled meanwhile. Raises BusyError or
+        LedgerError, and then nothing was accepted."""
         if self.dispatcher.closing:
             raise OwnerGoneError(job.id)
         waiting = len(self.dispatcher.entries)

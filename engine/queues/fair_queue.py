@@ -87,7 +87,6 @@ class QueuedJob:
             follower.put(event)
 
     def as_cancelled(self) -> Cancelled:
-        """End it with what was written so far."""
         text = self.last.text if isinstance(self.last, Text) else ""
         return Cancelled(job=self.job.id, attempt=self.job.attempt, text=text)
 
@@ -104,7 +103,6 @@ class FairQueue:
         self._next: dict[str, int] = {}  # asker to the turn of the next job
 
     def __iter__(self) -> Iterator[QueuedJob]:
-        """Give them in the order in which they will run."""
         yield from self._suspects
         yield from self._waiting
 

@@ -32,7 +32,6 @@ class Inbox:
         return self
 
     async def __anext__(self) -> Event:
-        """Give what comes, up to the final event."""
         if self._ended:
             raise StopAsyncIteration
         while not self._events:

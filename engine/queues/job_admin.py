@@ -61,10 +61,8 @@ class JobAdmin:
         )
 
     async def revive(self, job: str, beside: Beside | None = None) -> bool:
-        """Queue a dead or failed job again, under a new attempt; its answer is owed once more.
-
-        False for any other, for one that was taken out, and where the words were blanked meanwhile.
-        """
+        """Queue a dead or failed job again, under a new attempt; its answer is owed once more. False for
+        any other, and where it was taken out or its words were blanked meanwhile."""
         async with self._ledger.writing() as connection:
             why = await connection.scalar(sa.select(JobRow.error).where(JobRow.id == job))
             if why == TAKEN_OUT:

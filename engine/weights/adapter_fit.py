@@ -23,11 +23,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def check_expert(name: str, medium: str, adapter: Path, base: str, models: Path) -> None:
-    """Raise ModelError unless every tensor has its place in the base, and every setting is understood.
-
-    Of a base that is not here yet no more is known than its name. Takes seconds where torch is not
-    imported yet.
-    """
+    """Raise ModelError unless every tensor has its place in the base, if that is here, and every setting
+    is understood. Takes seconds where torch is not imported yet."""
     here = place_here(base, models)
     if medium == "image":
         from engine.weights.picture_layers import layers_in
@@ -43,10 +40,8 @@ def check_expert(name: str, medium: str, adapter: Path, base: str, models: Path)
 
 
 def check_fit(expert: str, folder: Path, base: Any) -> "LoraConfig":
-    """Check an adapter's folder against a base: its folder, its GGUF file, or its transformers config.
-
-    Returns PEFT's configuration for it. Raises ModelError with the first keys or tensors at fault.
-    """
+    """Check an adapter's folder against a base (folder, GGUF file, or transformers config); gives PEFT's
+    configuration for it. Raises ModelError with the first keys or tensors at fault."""
     config = read_config(expert, folder)
     lora = lora_config(config)
     wanted, found = _wanted(expert, lora, base), _found(expert, folder)
@@ -113,7 +108,6 @@ def _found(expert: str, folder: Path) -> Shapes:
 
 
 def _misfit(wanted: Shapes, found: Shapes) -> str:
-    """Write a sentence on the first tensors that do not fit, or nothing."""
     if odd := sorted(set(found) - set(wanted)):
         told = f"of its {len(found)} tensors, {_names(odd)} have no place there."
         return f"{told} {EMBEDDINGS}" if "base_layer" in odd[0] else told

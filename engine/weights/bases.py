@@ -144,7 +144,6 @@ def how_to_prepare(spec: str) -> str:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Look whether every file of a conversion is there, whole."""
     try:
         sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -178,10 +177,7 @@ def hub_file(spec: str) -> tuple[str, str] | None:
 
 
 def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) -> Path:
-    """Find weights, downloaded from the hub if need be, safetensors only.
-
-    Raises ModelError with what to do about a gated, missing or unreachable repository.
-    """
+    """Find weights, downloaded from the hub if need be, safetensors only. Raises ModelError."""
     if one := hub_file(spec):
         from huggingface_hub import hf_hub_download
 

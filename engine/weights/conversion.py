@@ -67,12 +67,8 @@ def prepare(
     *,
     agreed: bool = False,
 ) -> Path:
-    """Convert an embedded base unless it is there byte for byte; `step` is told of each of STEPS.
-
-    One with terms is prepared only where a person has `agreed` to them. The work is done in a folder
-    aside and moved into place whole, so a kill leaves nothing half. A base that ships whole is only
-    looked for.
-    """
+    """Convert an embedded base unless it is there byte for byte; `step` is told of each of STEPS. One
+    with terms asks for a person who has `agreed`. A kill leaves nothing half."""
     if spec in SHIPPED:
         return Path(find_base(spec, models))
     try:

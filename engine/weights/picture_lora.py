@@ -55,10 +55,8 @@ def check_lora(place: Path) -> Path:
 
 
 def read_lora(name: str, place: Path, layers: Layers | None) -> dict[Place, Halves]:
-    """Read what it changes, by layer. Without the base's layers only the form of the names is looked at.
-
-    Raises ModelError unless every tensor has its place, and every layer its size and both halves.
-    """
+    """Read what it changes, by layer; without the base's layers only the form of the names is looked at.
+    Raises ModelError unless every tensor has its place, and every layer its size and both halves."""
     from safetensors.torch import load_file
 
     file = check_lora(place)
@@ -110,7 +108,6 @@ def _parted(key: str) -> tuple[str, str]:
 
 
 def _guess(stem: str) -> Place | None:
-    """Guess the place of a layer of a base that is not here."""
     if stem.startswith(PEFT_PREFIX):
         return "unet", stem
     for part, short in PARTS.items():

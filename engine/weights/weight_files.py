@@ -26,11 +26,9 @@ MOST_JSON = 4 << 20  # bytes of an adapter's or a pipeline's settings, which hav
 
 
 def digest_of(path: Path) -> str:
-    """`sha256:` over the sorted "sha256  name" lines of a folder's weights, configs and tokenizer.
-
-    A single file's digest is over its one line. Hidden files do not count. A pipeline's lines are
-    those of its parts as well, named "unet/config.json".
-    """
+    """`sha256:` over the sorted "sha256 name" lines of a folder's weights, configs and tokenizer,
+    without hidden files, or over a file's one line. A pipeline's parts have lines too, named
+    "unet/config.json"."""
     lines = [f"{sha256_of(file)}  {name}\n" for name, file in _digested(path)]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -63,10 +61,7 @@ def is_pipeline(folder: Path) -> bool:
 
 
 def lora_file(place: Path) -> Path | None:
-    """Find the file of a LoRA for pictures: the file itself, or a folder's one.
-
-    A folder may hold the same LoRA in other tools' formats as well; diffusers' own is taken.
-    """
+    """Find the file of a LoRA for pictures: the file itself, or a folder's one, diffusers' own first."""
     if place.is_file():
         return place if place.suffix == ".safetensors" else None
     if not place.is_dir():
@@ -170,16 +165,12 @@ def check_adapter(folder: Path) -> dict[str, object]:
 
 
 def checked_digest(expert: str, folder: Path, digest: str) -> str:
-    """Digest an adapter that is whole and, where its card names one, has the card's own digest.
-
-    Raises ModelError.
-    """
+    """Digest an adapter. Raises ModelError unless it is whole and of its card's digest, if any."""
     check_adapter(folder)
     return compared_digest(f"The adapter of {expert}", folder, digest)
 
 
 def compared_digest(what: str, place: Path, digest: str) -> str:
-    """Digest it. Raises ModelError where its card names another digest."""
     found = digest_of(place)
     if digest and digest != found:
         raise ModelError(
@@ -196,10 +187,7 @@ def write_sums(folder: Path) -> None:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Name the files that are not what was noted; SHA256SUMS itself where nothing was.
-
-    Raises ModelError for a file that cannot be read.
-    """
+    """Name the files that are not what was noted; SHA256SUMS itself where nothing was."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -30,10 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Announce a worker, with its serving fingerprint, empty if it does not say.
-
-    One that serves with something else than the owner expects is answered by Refused.
-    """
+    """Announce a worker; one with another fingerprint than the owner expects is answered by Refused."""
 
     medium: str
     pid: int
@@ -43,11 +40,8 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """Say how many jobs the worker takes at a time, now that its models are loaded.
-
-    None for a `reason`: it cannot serve, and the operator should know why. None without one: it was
-    told to end, and what it leaves undone is nobody's fault.
-    """
+    """Say how many jobs the worker takes at a time, now that its models are loaded. None for a `reason`:
+    it cannot serve. None without one: it was told to end, which is nobody's fault."""
 
     slots: int = 0
     reason: str = ""
@@ -72,11 +66,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Client to owner: do what the Engine's method does. Answered by Returned; `follow` by events.
-
-    `ask` sends the request that the owner shall plan, and names the job, so that asking again after a
-    lost connection asks for the same one.
-    """
+    """Client to owner: do what the Engine's method does. Answered by Returned; `follow` by events. `ask`
+    names the job, so that asking again after a lost connection asks for the same one."""
 
     method: Method | Literal["follow"]
     arguments: tuple[str, ...] = ()
@@ -109,8 +100,6 @@ _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 class Link:
-    """One connection that speaks in messages."""
-
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -121,7 +110,6 @@ class Link:
             self._writer.write(_MESSAGE.dump_json(message, by_alias=True) + b"\n")
 
     async def send(self, message: Message) -> None:
-        """Send, and wait while the other side is slow."""
         self.post(message)
         await self._writer.drain()
 
@@ -139,7 +127,6 @@ class Link:
             ) from None
 
     async def close(self) -> None:
-        """Close, whatever the other side does."""
         self._writer.close()
         with suppress(OSError, TimeoutError):
             await asyncio.wait_for(self._writer.wait_closed(), CLOSE_SECONDS)
@@ -183,7 +170,6 @@ class Server:
             await link.close()
 
     def shut(self) -> None:
-        """Let nobody in any more."""
         if self._server is not None:
             self._server.close()
         self.path.unlink(missing_ok=True)

@@ -47,10 +47,8 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Keep one child process for each medium that was needed.
-
-    The children connect to `socket` (else the data folder's own) and see `device` only.
-    """
+    """Keep one child process for each medium that was needed, connected to `socket` (else the data
+    folder's own), which sees `device` only."""
 
     def __init__(self, settings: Settings, *, socket: Path | None = None, device: str = "") -> None:
         self._settings = settings
@@ -86,7 +84,6 @@ class Supervisor:
             process.kill()
 
     async def _keep(self, medium: str) -> None:
-        """Run the worker whenever it is wanted, for as long as the owner lives."""
         need = self._wanted[medium]
         while wanted():
             await need.wait()
@@ -146,7 +143,6 @@ class Supervisor:
         return open(path, "ab" if keep else "wb", opener=owner_only)
 
     async def close(self) -> None:
-        """End the workers, wait for them, and start none any more."""
         self._started = False
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):

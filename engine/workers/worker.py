@@ -40,10 +40,8 @@ log = logging.getLogger("engine.workers.worker")  # also when it is run as a pro
 
 
 async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
-    """Serve until the owner goes, or this process is told to leave; returns the exit code.
-
-    `socket` is where the owner listens, if that is not the data folder's own.
-    """
+    """Serve until the owner goes, or this process is told to leave; returns the exit code. `socket` is
+    where the owner listens, if that is not the data folder's own."""
     registry = load_registry(settings.expert_roots, settings.profile)
     link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
     fingerprint = fingerprint_of(registry, settings).told(medium)
@@ -99,7 +97,6 @@ def _turned_away(message: Message | None) -> int:
 
 
 async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
-    """Run and stop jobs as the owner says, until it goes."""
     stops: Stops = {}
     tasks: set[asyncio.Task[None]] = set()
     message = await hearing
@@ -161,7 +158,6 @@ def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> N
 
 
 def main() -> None:
-    """Run what the supervisor starts: `python -m engine.workers.worker`."""
     parser = argparse.ArgumentParser(prog="python -m engine.workers.worker", description=__doc__)
     parser.add_argument("--medium", default="text", choices=("text", "image"))
     parser.add_argument("--home", type=Path, required=True)

@@ -13,8 +13,6 @@ log = logging.getLogger(__name__)
 
 
 class SpoiltPictureError(Exception):
-    """Say whose numbers ran out of range: `part` names the model."""
-
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} gave no picture")
         self.part = part

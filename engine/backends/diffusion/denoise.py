@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.diffusion.previews import estimate
 from engine.backends.diffusion.prompt_encoder import EncodedPrompt
+from engine.errors import ModelError
+from engine.plan.picture import Scheduler
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+CLASSES = {
+    "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
+FEW_STEPS = ("lcm", "tcd")  # these space their few steps themselves
+
+
 @dataclass(slots=True, eq=False)
 class Canvas:
-    """One picture under way; `latents` and `guess` are (1, 4, height / 8, width / 8), in float32.
-
-    A guidance of 1 or less takes no second pass. `guess` is what it seems to become.
-    """
+    """One picture under way; `latents`, and `guess` of what they become, are (1, 4, height / 8, width /
+    8) in float32. A guidance of 1 or less takes no second pass."""
 
     seed: int
     size: tuple[int, int]
@@ -100,3 +111,25 @@ def denoise(unet: Any, passes: list[Pass]) -> None:
         noises.setdefault(canvas, []).append(noise)
     for canvas, (noise, *plain) in noises.items():
         canvas.advance(plain[0] + canvas.guidance * (noise - plain[0]) if plain else noise)
+
+
+def build_scheduler(own: Any, name: Scheduler, steps: int, device: str, *, fast: bool) -> Any:
+    """Make a fresh scheduler with the noise levels of the base's `own`. A few-step LoRA (`fast`) is
+    trained on timesteps that end at the noisiest ("trailing"; SDXL-Lightning). Raises ModelError."""
+    import diffusers
+
+    kind = getattr(diffusers, CLASSES[name]) if name else type(own)
+    options: dict[str, Any] = {}
+    if fast and name not in FEW_STEPS:
+        options["timestep_spacing"] = "trailing"
+    if name == "ddim":
+        options |= {"clip_sample": False, "set_alpha_to_one": False}  # its defaults are for pixels
+    try:
+        made = kind.from_config(own.config, **options)
+        made.set_timesteps(steps, device=device)
+    except ValueError as error:
+        raise ModelError(
+            f"The scheduler {name or kind.__name__} cannot draw in {steps} steps: {error}. Change "
+            "steps or scheduler on the card."
+        ) from error
+    return made

@@ -101,7 +101,6 @@ def _fill(weight: Any, tensor: "Tensor") -> None:
 
 
 def activate(pipeline: Any, strengths: dict[str, float]) -> None:
-    """Let exactly these LoRAs act from the next step on, at these strengths."""
     if strengths:
         pipeline.enable_lora()
         pipeline.set_adapters(list(strengths), list(strengths.values()))

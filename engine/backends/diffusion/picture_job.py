@@ -22,8 +22,6 @@ SHOW_SECONDS = 1.0  # between two previews
 
 @dataclass(slots=True, eq=False)
 class PictureJob:
-    """Follow a job with its canvases from its arrival to its final event."""
-
     channel: JobChannel
     began: float = field(default_factory=time.monotonic)
     canvases: list[Canvas] = field(default_factory=list)
@@ -57,7 +55,6 @@ class PictureJob:
 
     @property
     def scale(self) -> float:
-        """Give the strength of the expert's LoRA; 0 in a plain job."""
         return 0.0 if self.job.plain else self.order.scale
 
     @property

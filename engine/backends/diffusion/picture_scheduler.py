@@ -6,9 +6,8 @@ import queue
 import time
 
 from engine.backends.diffusion.decode import SpoiltPictureError, decode
-from engine.backends.diffusion.denoise import Canvas, denoise, passes_of
+from engine.backends.diffusion.denoise import Canvas, build_scheduler, denoise, passes_of
 from engine.backends.diffusion.loras import Lora
-from engine.backends.diffusion.noise_schedulers import build_scheduler
 from engine.backends.diffusion.picture_job import PictureJob
 from engine.backends.diffusion.pipeline import ResidentPipeline, key_of, load_resident
 from engine.backends.diffusion.prompt_encoder import notes_on, tokens_of
@@ -39,8 +38,6 @@ log = logging.getLogger(__name__)
 
 
 class PictureScheduler:
-    """Schedule pictures in the backend's one thread."""
-
     def __init__(
         self, settings: Settings, registry: Registry, arrived: "queue.SimpleQueue[PictureJob]"
     ) -> None:
@@ -122,7 +119,6 @@ class PictureScheduler:
 
     @property
     def together(self) -> int:
-        """Count the pictures of one pass, at most."""
         on_a_gpu = self._resident is not None and self._resident[1].device == "cuda"
         return ON_A_GPU if on_a_gpu else TOGETHER
 
@@ -166,7 +162,6 @@ class PictureScheduler:
         return self._resident[1]
 
     def fetch(self, expert: Expert) -> ResidentPipeline:
-        """Give the expert's base, from memory or from disk. Raises ModelError."""
         weights = self._registry.weights(expert)
         key = key_of(weights)
         if self._resident is None or self._resident[0] != key:
@@ -178,7 +173,6 @@ class PictureScheduler:
     def _loras(
         self, resident: ResidentPipeline, expert: Expert, scale: float, speed: float
     ) -> list[tuple[Lora, float]]:
-        """Give the expert's LoRAs that act, with their strengths."""
         weights = self._registry.weights(expert)
         loras: list[tuple[Lora, float]] = []
         if (place := find_adapter(weights)) is not None:
@@ -189,7 +183,6 @@ class PictureScheduler:
         return [(lora, strength) for lora, strength in loras if strength]
 
     def _step(self) -> None:
-        """Take one step of everything under way, then finish what is ready."""
         try:
             resident = self._loaded()
             passes = passes_of([canvas for _, canvas in self._canvases])

@@ -48,7 +48,6 @@ class ResidentPipeline:
         self.rows = RowLoras(self.pipeline.unet)
 
     def lora(self, name: str, place: Path, digest: str = "") -> Lora:
-        """Give the LoRA of that name, loaded at its first use. Raises ModelError."""
         if name not in self.loras:
             self._acting = None
             self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
@@ -70,7 +69,6 @@ class ResidentPipeline:
         self.rows.meet([() for _ in rows] if by_peft else rows)
 
     def save_memory(self) -> None:
-        """Use as little memory as possible from here on."""
         import torch
 
         self.low = True
@@ -86,10 +84,8 @@ def key_of(weights: Weights) -> tuple[str, ...]:
 
 
 def open_pipeline(folder: Path, spec: str, kind: Any, vae: Any = None) -> Any:
-    """Open a base of SDXL's layout, frozen, its weights of half precision where it has no others.
-
-    `kind` is a dtype, or one a part; `vae` takes the place of the base's own. Raises ModelError.
-    """
+    """Open a base of SDXL's layout, frozen, its weights of half precision where it has no others. `kind`
+    is a dtype, or one a part; `vae` takes the place of the base's own. Raises ModelError."""
     import diffusers
     import transformers
 
@@ -122,7 +118,6 @@ def tile(vae: Any) -> None:
 
 
 def open_vae(spec: str, dtype: Any) -> Any:
-    """Open a VAE that stands by itself. Raises ModelError."""
     import diffusers
 
     folder = fetch(spec, patterns=HUB_PART)
@@ -134,7 +129,6 @@ def open_vae(spec: str, dtype: Any) -> Any:
 
 
 def _variant(folder: Path) -> dict[str, Any]:
-    """Name the variant of half precision where a folder has one."""
     return {"variant": HALF} if any(folder.glob(f"*.{HALF}.*")) else {}
 
 

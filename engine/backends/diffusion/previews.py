@@ -59,7 +59,6 @@ def read_projection(folder: Path) -> Projection:
 
 
 def side_by_side(images: "list[Image]") -> "Image":
-    """Join one to four equal images: two in a row, then a second row."""
     from PIL import Image
 
     if len(images) == 1:

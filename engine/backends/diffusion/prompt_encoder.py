@@ -20,7 +20,6 @@ def tokens_of(text: str, tokenizers: Sequence[Any]) -> int:
 
 
 def room_of(tokenizer: Any) -> int:
-    """Count the tokens besides begin and end marks."""
     return int(tokenizer.model_max_length) - 2
 
 
@@ -48,7 +47,6 @@ def asked_of(drawing: Drawing, prompt: str) -> str:
 
 
 def notes_on(prompt: str, negative: str, drawing: Drawing, tokenizers: Sequence[Any]) -> list[str]:
-    """Tell the asker of words that do nothing."""
     notes = []
     if unknown := unknown_words(drawing, asked_of(drawing, prompt)):
         notes.append(
@@ -74,10 +72,7 @@ class EncodedPrompt:
 
 @dataclass(slots=True)
 class Encoder:
-    """Encodes prompts through a pipeline's two text encoders, each once while it is remembered.
-
-    It belongs to one loaded base, so a change of base forgets them all.
-    """
+    """Encode prompts by the two text encoders of one base, each once while it is remembered."""
 
     pipeline: Any
     device: str

@@ -22,11 +22,8 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class AdapterKey:
-    """Name what a row writes with: an adapter by its digest, at a scale beside the file's own.
-
-    Keys and values, stacks and prefixes belong to this. An expert's name does not say it: the plain
-    arm of an expert has that name too, and two cards may have one adapter.
-    """
+    """Name what a row writes with, and whose keys and values, stacks and prefixes are: an adapter by its
+    digest, at a scale. An expert's name does not say it: its plain arm has that too."""
 
     digest: str
     scale: float = 1.0

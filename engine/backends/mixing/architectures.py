@@ -3,8 +3,7 @@
 from typing import Any
 
 from engine.backends.mixing.decoder import Decoder
-from engine.backends.mixing.gemma2 import Gemma2
-from engine.backends.mixing.gemma3 import Gemma3
+from engine.backends.mixing.gemma import Gemma2, Gemma3
 from engine.backends.mixing.kernels import Precision
 from engine.backends.mixing.llama import Llama
 from engine.errors import UnmixableError

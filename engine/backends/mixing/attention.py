@@ -23,10 +23,7 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Attention:
-    """Attend from a step's tokens: one for each of rows 0.. at `positions`, then those of `pieces`.
-
-    `cache` has room for all of them.
-    """
+    """Attend from a step's tokens: one for each of rows 0.. at `positions`, then those of `pieces`."""
 
     cache: KVCache
     positions: list[int]
@@ -50,10 +47,8 @@ class Attention:
         window: int | None = None,
         cap: float | None = None,
     ) -> Tensor:
-        """q [tokens, heads, size], k and v [tokens, kv heads, size] -> [tokens, heads * size].
-
-        Stores k and v. `window`: how far back a token sees; `cap`: the scores' soft limit.
-        """
+        """q [tokens, heads, size], k and v [tokens, kv heads, size], stored -> [tokens, heads * size].
+        `window`: how far back a token sees; `cap`: the scores' soft limit."""
         dtype, rows, size = q.dtype, len(self.positions), self.cache.size
         both = self.cache.keys[layer], self.cache.values[layer]
         places = self._all_places(q.device)

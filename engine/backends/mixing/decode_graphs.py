@@ -111,17 +111,14 @@ class DecodeGraphs:
         self.fault = ""  # why there are none
 
     def forget(self) -> None:
-        """Drop all of them, and with them their memory."""
         self._graphs.clear()
         self._pool = None
 
     def logits(
         self, rows: Sequence[TextSequence], adapters: Mapping[AdapterKey, Adapter]
     ) -> torch.Tensor | None:
-        """Compute the rows' next logits, overwritten by the next call; None if there is no graph.
-
-        A batch with an adapter has all of them at hand, so that its make-up asks for no new graph.
-        """
+        """Compute the rows' next logits, overwritten by the next call; None if there is no graph. A
+        batch with an adapter has all of them at hand, so that its make-up asks for no new graph."""
         if self.fault or not rows:
             return None
         if self._keys is not self._cache.keys:  # the cache has moved

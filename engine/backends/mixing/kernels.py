@@ -17,10 +17,7 @@ ROWS_HINT = 16  # rows that oneDNN chooses its blocks for
 
 
 def make_kernel(weight: torch.Tensor, bias: torch.Tensor | None, precision: Precision) -> Kernel:
-    """x [rows, in] of any float type -> x @ weight.T + bias, [rows, out], in the precision's type.
-
-    `weight` is [out, in].
-    """
+    """x [rows, in] of any float type -> x @ weight.T + bias, [rows, out], in the precision's type."""
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     offset = None if bias is None else bias.to(dtype)
     plain = weight.to(dtype).contiguous()

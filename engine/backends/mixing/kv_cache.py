@@ -96,7 +96,6 @@ class KVCache:
         self.keys, self.values, self.rows, self.tokens = [], [], 0, 0
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy row `source`'s first tokens over row `target`."""
         for layer in (*self.keys, *self.values):
             layer[target, :, :length] = layer[source, :, :length]
 

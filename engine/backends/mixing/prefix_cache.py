@@ -27,8 +27,6 @@ class Context:
 
 
 class PrefixCache:
-    """Keep starts of prompts within a budget of bytes."""
-
     def __init__(self, budget: int, block: int = BLOCK) -> None:
         """`budget` in bytes; a `block` of one token: any start is found whole."""
         self._budget, self.block = budget, block
@@ -67,7 +65,6 @@ class PrefixCache:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def forget(self, adapter: AdapterKey | None = None) -> None:
-        """Drop an adapter's prompts, or all."""
         for key in [key for key in self._kept if adapter in (None, key.adapter)]:
             self._bytes -= self._kept.pop(key).nbytes
 

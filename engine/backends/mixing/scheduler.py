@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 
 class MixingScheduler:
-    """Schedule a base's batch, all in one thread."""
-
     def __init__(
         self,
         decoder: Decoder,
@@ -104,7 +102,6 @@ class MixingScheduler:
         self._waiting.append(row)
 
     def give_up(self, error: Exception) -> None:
-        """End everyone with an error."""
         for row in self._everyone():
             row.fail(error)
         for held in (self._waiting, self._reading, self._rows):

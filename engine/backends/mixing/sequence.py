@@ -19,9 +19,8 @@ Emit = Callable[[Event | Exception], None]
 
 
 class TextSequence:
-    """Hold a job's row of the batch: `tokens` is prompt and answer; the keys and values of the first
-    `read` of them are stored, in the cache's row `place`. It ends with exactly one final event, or the
-    exception in its place."""
+    """Hold a job's row of the batch: `tokens` is prompt and answer; keys and values of the first `read`
+    are in the cache's row `place`. It ends with one final event, or the exception in its place."""
 
     def __init__(
         self,
@@ -57,17 +56,14 @@ class TextSequence:
 
     @property
     def context(self) -> Context:
-        """Give what its keys and values follow from: prompt and answer so far."""
         return Context(self.adapter, self.tokens)
 
     @property
     def need(self) -> int:
-        """Count the tokens that it will have at most."""
         return self.prompt + latest(self.job.length)
 
     @property
     def written(self) -> int:
-        """Count the answer's tokens so far."""
         return len(self.tokens) - self.prompt
 
     @property

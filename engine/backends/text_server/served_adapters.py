@@ -10,18 +10,13 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedAdapters:
-    """Hold each expert's adapter number, the server's name for it, and all numbers."""
-
     of: dict[str, int]
     names: dict[str, str]
     all: tuple[int, ...]
 
     def wish(self, expert: str) -> dict[str, Any]:
-        """Give the options of a request for this expert's adapter; "" is for none.
-
-        The server's prompt cache does not know which adapter made its keys and values
-        (ggml-org/llama.cpp #26207), so it is not used.
-        """
+        """Give the options of a request for this expert's adapter ("" is for none). The server's prompt
+        cache does not know which adapter made its keys and values (llama.cpp #26207): it is not used."""
         if not self.all:
             return {}
         own = self.of.get(expert)
@@ -30,10 +25,8 @@ class ServedAdapters:
 
 
 def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
-    """Match each adapter of the server's list by its file's stem, or else its folder's name, whole.
-
-    None for a server that has no such list. Raises ModelError where two adapters fit one expert.
-    """
+    """Match each adapter of the server's list by its file's stem, or else its folder's name, whole; None
+    for a server without such a list. Raises ModelError where two adapters fit one expert."""
     if not isinstance(listed, list):
         return None
     found: dict[str, tuple[int, str]] = {}

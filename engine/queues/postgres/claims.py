@@ -129,10 +129,8 @@ class Claims:
         return True
 
     def holding(self, worker: int, job: str, words: str | None = None) -> Beside:
-        """Beside any other write of a worker: lock its ticket, and send `words` to its follower.
-
-        Like a claim this does not wait for the disk: undone, it is found out or done again.
-        """
+        """Beside any other write of a worker: lock its ticket, and send `words` to its follower. Like a
+        claim this does not wait for the disk: undone, it is found out or done again."""
 
         async def beside(connection: AsyncConnection) -> bool:
             values = {"job": job, "worker": worker, "words": words}
@@ -142,10 +140,8 @@ class Claims:
 
     @lasting
     async def hand_back(self, worker: int, jobs: Sequence[str] | None = None) -> int:
-        """Let what the worker has, or these of it, wait again, before all others; how many.
-
-        Nobody is blamed; the new attempt number makes whatever the worker still says too late.
-        """
+        """Let what the worker has, or these of it, wait again, before all others; the new attempt number
+        makes whatever it still says too late."""
         async with self.ledger.writing() as connection:
             return await self.release(connection, Ticket.worker == worker, jobs)
 

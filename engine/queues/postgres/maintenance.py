@@ -91,13 +91,12 @@ class Maintenance:
 
 @repeated
 async def move_stranded(ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> int:
-    """Move what waits in a queue that no living worker serves to that of these cards, if some worker
-    serves it; how many.
+    """Move what waits in a queue that no living worker serves to that of these cards, if one serves it;
+    how many.
 
-    A queue's name says what it is served with (workers.fingerprint), so jobs that were accepted before
-    an upgrade of cards or program would wait for ever once the last old worker has left. Whoever asks
-    decides what is expected, by its own cards; a worker never takes over by itself what it would
-    answer with other weights.
+    A queue's name says what it is served with (workers.fingerprint), so jobs from before an upgrade
+    would wait for ever once the last old worker has left. Whoever asks decides what is expected, by its
+    own cards; a worker never takes over by itself what it would answer with other weights.
     """
     moved = 0
     async with ledger.writing() as connection:

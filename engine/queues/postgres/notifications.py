@@ -97,7 +97,6 @@ class Listener:
         return await end(self._task)
 
     async def _keep(self) -> None:
-        """Connect, listen, and again when the connection is lost."""
         pause = FIRST_PAUSE
         while wanted():
             try:

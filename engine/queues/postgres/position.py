@@ -47,7 +47,6 @@ class Positions:
     _means: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     async def of(self, jobs: Sequence[str]) -> dict[str, Position]:
-        """Find the positions of those that have a ticket."""
         async with self.ledger.reading() as connection:
             rows = (await connection.execute(_POSITIONS, {"jobs": list(jobs)})).all()
         workers = await self.workers()
@@ -60,7 +59,6 @@ class Positions:
         return found
 
     async def _mean(self, medium: str) -> float:
-        """Average the seconds that the newest answers of a medium took."""
         known = self._means.get(medium)
         if known is not None and time.monotonic() - known[1] < KEPT_SECONDS:
             return known[0]
@@ -77,7 +75,6 @@ class Positions:
         return seconds
 
     async def workers(self) -> list[WorkerSeen]:
-        """List those that gave a sign of life."""
         query = sa.select(
             sa.func.concat(WorkerRow.medium, "-", WorkerRow.number).label("name"),
             WorkerRow.medium, WorkerRow.host, WorkerRow.pid, WorkerRow.state, WorkerRow.slots,
@@ -89,7 +86,6 @@ class Positions:
         return [WorkerSeen(**{**row._mapping, "queues": tuple(row.queues)}) for row in rows]
 
     async def unserved(self) -> tuple[str, ...]:
-        """List the queues that hold jobs which nobody can take, each with what the operator can do."""
         query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
         waiting = await self.ledger.rows(query)
         workers = await self.workers()

@@ -78,7 +78,6 @@ class PostgresQueue:
 
     @property
     def followed(self) -> int:
-        """Count the jobs whose events are heard here."""
         return len(self._subscriptions.jobs)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:

@@ -90,7 +90,6 @@ class Subscriptions:
             task.add_done_callback(self._reading.discard)
 
     async def _end(self, job: str) -> None:
-        """Tell the final answer, as it is on record."""
         try:
             final = await self._ledger.final(job)
         except LedgerError:

@@ -156,7 +156,6 @@ class WorkerHost:
             self._look.set()
 
     def look(self) -> None:
-        """See to tickets and waiting jobs now."""
         self._look.set()
         for medium in self.registrations:
             self._wake(medium)

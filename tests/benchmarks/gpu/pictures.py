@@ -161,8 +161,7 @@ def draw(
     day: Day, rows: list[Strengths], steps: int, guidance: float, only: int = 0, seed: int = 0
 ) -> list[Any]:
     """A picture for each row of LoRAs, all in one batch; `only` so many of their steps."""
-    from engine.backends.diffusion.denoise import Canvas, denoise, passes_of
-    from engine.backends.diffusion.noise_schedulers import build_scheduler
+    from engine.backends.diffusion.denoise import Canvas, build_scheduler, denoise, passes_of
 
     resident = sdxl(day)
     pipeline, side = resident.pipeline, 64 if day.tiny else 1024

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from engine.backends.mixing.chosen_tokens import ChosenTokens
+from engine.backends.mixing.sampler import ChosenTokens
 from engine.backends.model_loading import end_tokens
 from engine.backends.row_sampler import RowSampler
 from engine.plan.cards import Sampling

@@ -1,5 +1,6 @@
-"""The Gemma 2 layout: norms before and after each part, capped scores, every other layer sliding."""
+"""The layouts of Gemma 2 and, text only, Gemma 3."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from engine.backends.mixing.kernels import Precision
 
 
 class Gemma2(Decoder):
+    """Norms before and after each part, capped scores, every other layer sliding."""
+
     NORMS: Sequence[str] = (
         "input_layernorm",
         "post_attention_layernorm",
@@ -44,3 +47,34 @@ class Gemma2(Decoder):
 
     def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:  # noqa: ARG002 - Gemma 3's
         return qk
+
+
+class Gemma3(Gemma2):
+    """Normed queries and keys instead of capped scores; sliding layers with their own frequencies."""
+
+    NORMS = (*Gemma2.NORMS, "self_attn.q_norm", "self_attn.k_norm")
+
+    def __init__(self, model: Any, precision: Precision) -> None:
+        super().__init__(model, precision)
+        self._score_cap = None
+        self._least_head = torch.tensor(math.sqrt(self._eps * self.head_size), device=self.device)
+        self._head_norms = [
+            torch.cat(
+                [
+                    layer.norms["self_attn.q_norm"].expand(self.heads, -1),
+                    layer.norms["self_attn.k_norm"].expand(self.kv_heads, -1),
+                ]
+            )
+            for layer in self.layers
+        ]
+
+    def _ropes(self, positions: torch.Tensor) -> dict[str, Rope]:
+        return {
+            kind: self._signed(*self._rotary(self._like(), positions[None], kind))
+            for kind in {layer.kind for layer in self.layers}
+        }
+
+    def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:
+        qk = qk.float()
+        size = torch.linalg.vector_norm(qk, 2, -1, keepdim=True).hypot_(self._least_head)
+        return torch.mul(qk, self._head_norms[layer.number]).div_(size).to(self.dtype)
