@@ -1,13 +1,13 @@
 """Everything that can go wrong, as one tree.
 
 PasticheError
-├── AskerError            the asker can mend it; the message is shown as it is
+├── AskerError            the asker can mend it; the message is a sentence, shown as it is
 │   ├── CommandError      the text is no command we know (bot.messages.grammar)
 │   ├── StyleError        a style that no expert has
 │   ├── LimitError        too long, too short, too many
 │   └── BusyError         the queue is full; later it will work
 └── OurError              we must mend it; logged whole, the asker gets `kind_sentence`
-    ├── SetupError        an operator can mend it: a setting, a key, a missing file
+    ├── SetupError        an operator can mend it, and is told how, without secrets or an asker's text
     │   ├── ModelError    a base or adapter is missing, corrupt, or of a refused kind
     │   │   └── UnmixableError  it is sound, but only PEFT's own code can serve it
     │   └── LedgerError   the record cannot be read or written
@@ -67,8 +67,5 @@ class MediaError(LedgerError): ...
 
 
 class OwnerGoneError(OurError):
-    """The queue's owner left. The job is in the ledger; the next owner finishes it."""
-
-    def __init__(self, job: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__("The process that was answering has gone; the next one takes over.")
-        self.job = job

@@ -126,9 +126,4 @@ Event = Queued | Loading | Started | Text | Image | Final
 
 
 def is_final(event: Event) -> bool:
-    """Tell whether the answer ends here.
-
-    >>> is_final(Queued(job="j", position=0))
-    False
-    """
     return isinstance(event, Final)

@@ -29,7 +29,6 @@ from engine.plan.semantic import Semantic
 CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-ELSEWHERE = ("home",)  # settings that say where the file is, and so cannot stand in it
 _PASSWORD = re.compile(r"[^/]*//[^@/:]*:.*@")  # in an address
 MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Linux)
 
@@ -159,7 +158,7 @@ def _mistake(name: str, value: str) -> str:
             f" holds the database's password. Set {variable} instead, or leave the password out "
             "there and put it into ~/.pgpass or PGPASSWORD."
         )
-    if name in ELSEWHERE:
+    if name == "home":  # it says where the file is
         return f": set {variable} instead of a line {name!r} here."
     if name in Settings.model_fields:
         return ""

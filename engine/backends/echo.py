@@ -5,7 +5,6 @@ Words that make it misbehave, each once a job: ::fail:: raises, ::die:: kills th
 ::slow:: takes a second for every word (or step) from there on.
 """
 
-import asyncio
 import os
 import signal
 import threading
@@ -15,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.backends.job_channel import stopped
 from engine.backends.png import pictures_of, preview_of
 from engine.events import Cancelled, Event, Finished, Image, Started, Text
 from engine.plan.job import Job
@@ -27,7 +27,6 @@ WORD_SECONDS = 0.005
 SLOW_SECONDS = 1.0
 STEP_SECONDS = 0.02
 STEPS = 4
-SLICE_SECONDS = 0.02  # how soon a stop is noticed within a slow word
 
 
 class EchoBackend:
@@ -72,7 +71,7 @@ async def _say(job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
     for number, word in enumerate(words[::-1] if job.plain else words):
         _misbehave(word)
         pause = SLOW_SECONDS if word == "::slow::" else pause
-        if await _stopped(stop, pause):
+        if await stopped(stop, pause):
             yield Cancelled(job=job.id, attempt=job.attempt, text=said)
             return
         said = f"{said} {word}".strip()
@@ -84,7 +83,7 @@ async def _draw(job: Job, stop: threading.Event, order: Order) -> AsyncGenerator
     _misbehave(job.prompt)
     pause = SLOW_SECONDS if "::slow::" in job.prompt else STEP_SECONDS
     for step in range(1, STEPS + 1):
-        if await _stopped(stop, pause):
+        if await stopped(stop, pause):
             yield Cancelled(job=job.id, attempt=job.attempt)
             return
         preview = preview_of(_square(job.seed, (order.width, order.height)))
@@ -102,10 +101,3 @@ def _square(seed: int, size: tuple[int, int]) -> "PIL.Image.Image":
     import PIL.Image
 
     return PIL.Image.new("RGB", size, (seed * 53 % 256, seed * 97 % 256, seed * 193 % 256))
-
-
-async def _stopped(stop: threading.Event, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while not stop.is_set() and (left := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(left, SLICE_SECONDS))
-    return stop.is_set()

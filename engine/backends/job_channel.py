@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
 
@@ -9,6 +10,7 @@ from engine.events import Event, Loading, Text, is_final
 from engine.plan.job import Job
 
 Item = Event | BaseException
+STOP_SECONDS = 0.02  # how soon a stop is noticed while nothing comes
 
 
 class JobChannel:
@@ -59,6 +61,14 @@ class JobChannel:
     def _worked(self, done: Future[object]) -> None:
         if error := done.exception():
             self.send(error)
+
+
+async def stopped(stop: threading.Event, seconds: float) -> bool:
+    """Wait so long, or until `stop` is set; tell whether it is."""
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, STOP_SECONDS))
+    return stop.is_set()
 
 
 def deliver(channels: Iterable[JobChannel]) -> None:

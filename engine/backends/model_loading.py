@@ -17,7 +17,7 @@ from engine.plan.cards import Expert, Registry, Weights
 from engine.settings import Settings
 from engine.weights.adapter_fit import check_fit
 from engine.weights.bases import fetch, find_base, is_whole_model
-from engine.weights.weight_files import check_weights, checked_digest, digest_of
+from engine.weights.weight_files import check_adapter, check_weights, compared_digest, digest_of
 
 if TYPE_CHECKING:
     from engine.plan.job import Job
@@ -46,7 +46,8 @@ class Loaded:
         import torch
         from peft import PeftModel, PeftModelForCausalLM
 
-        found = checked_digest(expert, folder, digest)
+        check_adapter(folder)
+        found = compared_digest(f"The adapter of {expert}", folder, digest)
         lora = check_fit(expert, folder, self.model.config)
         try:
             with torch.no_grad():

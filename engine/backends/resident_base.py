@@ -11,7 +11,7 @@ from engine.backends.model_loading import Loaded, end_tokens
 from engine.backends.prompt_window import prompt_ids
 from engine.errors import UnmixableError
 from engine.settings import Settings
-from engine.weights.weight_files import checked_digest
+from engine.weights.weight_files import check_adapter, compared_digest
 
 if TYPE_CHECKING:
     from engine.backends.counters import Counters
@@ -41,7 +41,8 @@ class ResidentBase:
         """Load an expert's adapter. Raises ModelError, UnmixableError if PEFT can serve it."""
         from engine.backends.mixing.adapters import AdapterKey, read_adapter
 
-        key = AdapterKey(checked_digest(expert, folder, digest))
+        check_adapter(folder)
+        key = AdapterKey(compared_digest(f"The adapter of {expert}", folder, digest))
         self.mixer.adopt(key, read_adapter(expert, folder, self.mixer.decoder.shapes))
         self.adapters[expert] = key
 

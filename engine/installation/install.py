@@ -35,7 +35,7 @@ SAMPLING = {"repetition_penalty": 1.05, "dry_multiplier": 0.8, "dry_allowed_leng
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExpert:
-    """What an operator says of it; the rest comes from the adapter, or from the card that is replaced."""
+    """What an operator says of it; the rest comes from the adapter, or from a card that is replaced."""
 
     spec: str
     name: str

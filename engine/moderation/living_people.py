@@ -68,16 +68,12 @@ def named(text: str) -> bool:
     return any(not _NOT_NAMES.intersection(pair) for pair in pairs)
 
 
-def touchy(text: str) -> bool:
-    return bool(_TOUCHY.search(text))
-
-
 class LivingPeople(TextCheck):
     """For /news alone: a named person with a touchy matter, asked for or made up, goes no further."""
 
     def judge(self, stage: Stage, content: Content) -> Verdict:
         asked = content.text if stage is Stage.INPUT else content.asked
-        if content.command != "news" or not named(asked) or not touchy(content.text):
+        if content.command != "news" or not named(asked) or not _TOUCHY.search(content.text):
             return Verdict(provider="people")
         actions = {Stage.INPUT: Action.BLOCK, Stage.OUTPUT_TEXT: Action.HOLD}
         return Verdict(

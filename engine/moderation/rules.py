@@ -164,14 +164,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:instructions?|recipes?|tutorials?|step ?by ?step|blueprints?|synthesis)\b"
     )),
 )  # fmt: skip
-
-
 _WIDE = _near(_CHILD, _ACTS, 10)
-
-
 _PICTURE = re.compile(rf"\b(?:{_ACTS}|{_LOOSE}|{_BARE}|undress\w*|stripped|seduc\w+)\b")
-
-
 # A request whose spaces were left out, or put between all letters.
 _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     (WEAPONS, re.compile(
@@ -187,23 +181,15 @@ _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:underage|preteens?|schoolgirls?|schoolboys?|littlegirls?|littleboys?|child(?:ren)?)"
     )),
 )  # fmt: skip
-
-
 _LONG = re.compile(r"\w{12,}")
-
-
 _QUOTED = re.compile(
     r"[“\"«][^“”\"«»]{0,400}[”\"»]|‘(?:[^‘’]|’(?=\w)){0,400}+’(?!\w)"  # an opener ends what is open
 )
-
-
 _SELF = (
     r"(?:(?:kill|hurt|harm|cutt?|hang)(?:ing)? my ?self|end(?:ing)? (?:my (?:own )?life|it all)|"
     r"commit(?:ting)? suicide|not (?:exist|wake up|be (?:here|alive))(?: here)? any ?more|"
     r"tak(?:e|ing) my (?:own )?life)"
 )
-
-
 _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
     rf"decided|about|ready|will|ll|might|could|would|d|like|should|must|have|intend|tr(?:y|ied|ying)|"

@@ -43,7 +43,7 @@ class ClientEngine(Engine):
             while True:
                 try:
                     async with asyncio.timeout(self._patience):
-                        event = _checked(await link.receive(), job)
+                        event = _checked(await link.receive())
                 except TimeoutError:
                     await self.status()  # it may be a long wait; an owner that is stuck has gone
                     continue
@@ -80,9 +80,9 @@ class ClientEngine(Engine):
         return link
 
 
-def _checked(message: Message | None, job: str = "") -> Message:
+def _checked(message: Message | None) -> Message:
     if message is None:
-        raise OwnerGoneError(job)
+        raise OwnerGoneError
     if isinstance(message, Refused):
         kind = getattr(errors, message.error, None)
         if not (isinstance(kind, type) and issubclass(kind, PasticheError)):

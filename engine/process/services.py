@@ -30,7 +30,6 @@ from engine.study.study import folder_of
 if TYPE_CHECKING:
     from engine.plan.job import Spot
     from engine.study.consent.participants import Person
-    from engine.study.study import Study
     from engine.study.study_services import StudyServices
 
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 async def open_ledger(
     settings: Settings, *, synced: bool = True, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Ledger]:
-    """Open the ledger, observed by the study; of the newest schema; not `synced`, a power cut may cost."""
+    """Open a ledger of the newest schema, observed by the study; not `synced`, a power cut may cost."""
     database = await open_database(settings, synced=synced)
     opened = Database(database, clock)
     try:
@@ -66,7 +65,12 @@ class Services:
         self.forgetting = Forgetting(ledger, settings.home)
         self.retention = Retention(ledger, settings.home, settings.terminal_hours * 3600.0)
         self.agreements = Agreements(ledger, settings, study)
-        self.study_services = None if study is None else _study_services(ledger, study, settings)
+        self.study_services: "StudyServices | None" = None
+        if study is not None:  # who has none does not wait for its libraries
+            from engine.study import study_services
+
+            folder = folder_of(settings, study.id)
+            self.study_services = study_services.StudyServices(ledger, study, folder)
 
     @property
     def study(self) -> "StudyServices":
@@ -113,12 +117,6 @@ class Services:
         row = {"platform": platform, "update": update, "at": self.ledger.clock()}
         async with self.ledger.writing(synced=False) as connection:
             return not await add(connection, SeenRow, row)
-
-
-def _study_services(ledger: Ledger, study: "Study", settings: Settings) -> "StudyServices":
-    from engine.study.study_services import StudyServices  # who has no study does not wait for it
-
-    return StudyServices(ledger, study, folder_of(settings, study.id))
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ class EmbeddedQueue:
         """Commit, then queue, also when the caller is cancelled meanwhile. Raises BusyError or
         LedgerError, and then nothing was accepted."""
         if self.dispatcher.closing:
-            raise OwnerGoneError(job.id)
+            raise OwnerGoneError
         waiting = len(self.dispatcher.entries)
         if waiting + len(self._accepting) >= self._max_waiting:
             raise BusyError(

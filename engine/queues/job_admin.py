@@ -1,8 +1,8 @@
 """Counts the ledger's jobs for engine.overview, and revives or buries one that is over."""
 
 import os
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -92,31 +92,22 @@ class JobAdmin:
         return bool(await self._ledger.change(dead.values(state="failed", error=TAKEN_OUT)))
 
     async def _media(self, now: float, since: float) -> tuple[MediumQueue, ...]:
-        waiting = (
-            sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
-            .where(OPEN)
-            .group_by(JobRow.medium, JobRow.state)
-        )
-        done = (
-            sa.select(JobRow.medium, sa.func.count())
-            .where(JobRow.state == "finished", JobRow.finished_at >= since)
-            .group_by(JobRow.medium)
-        )
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        oldest: dict[str, float] = {}
-        for medium, state, count, accepted_at in await self._ledger.rows(waiting):
-            counts[medium]["running" if state == "running" else "queued"] += count
-            oldest[medium] = min(oldest.get(medium, now), accepted_at)
-        finished = {row[0]: int(row[1]) for row in await self._ledger.rows(done)}
+        done = sa.and_(JobRow.state == "finished", JobRow.finished_at >= since)
+        running, count = JobRow.state == "running", sa.func.count()
+        oldest = sa.func.min(JobRow.accepted_at).filter(OPEN)
+        figures = count.filter(OPEN, ~running), count.filter(running), oldest, count.filter(done)
+        query = sa.select(JobRow.medium, *figures).where(OPEN | done).group_by(JobRow.medium)
+        found: dict[str, Sequence[Any]] = {"text": (0, 0, None, 0), "image": (0, 0, None, 0)}
+        found |= {medium: row for medium, *row in await self._ledger.rows(query)}
         return tuple(
             MediumQueue(
                 medium=medium,
-                queued=counts[medium]["queued"],
-                running=counts[medium]["running"],
-                oldest_seconds=max(0.0, now - oldest.get(medium, now)),
-                done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
+                queued=queued,
+                running=runs,
+                oldest_seconds=max(0.0, now - (now if first is None else first)),
+                done_per_minute=finished / WINDOW_MINUTES,
             )
-            for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
+            for medium, (queued, runs, first, finished) in sorted(found.items(), reverse=True)
         )
 
     async def _given_up(self, now: float, since: float) -> list[DeadJob]:

@@ -115,20 +115,12 @@ def _misfit(wanted: Shapes, found: Shapes) -> str:
         return f"its file lacks {_names(lost)} of the {len(wanted)} tensors that it should have."
     for key in sorted(found):
         if found[key] != wanted[key]:
-            name = key.removeprefix(PREFIX)
-            return f"{name} is {_size(found[key])}, the base takes {_size(wanted[key])}."
+            own, theirs = (" x ".join(map(str, shapes[key])) for shapes in (found, wanted))
+            return f"{key.removeprefix(PREFIX)} is {own}, the base takes {theirs}."
     return ""
 
 
 def _names(keys: list[str]) -> str:
-    """Name the first of them, and how many more there are.
-
-    >>> _names(["base_model.model.a", "base_model.model.b", "c", "d"])
-    'a, b and 2 more'
-    """
+    """Name the first of them, and how many more there are."""
     first = ", ".join(key.removeprefix(PREFIX) for key in keys[:2])
     return f"{first} and {len(keys) - 2} more" if len(keys) > 2 else first
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

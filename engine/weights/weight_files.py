@@ -164,12 +164,6 @@ def check_adapter(folder: Path) -> dict[str, object]:
     return config
 
 
-def checked_digest(expert: str, folder: Path, digest: str) -> str:
-    """Digest an adapter. Raises ModelError unless it is whole and of its card's digest, if any."""
-    check_adapter(folder)
-    return compared_digest(f"The adapter of {expert}", folder, digest)
-
-
 def compared_digest(what: str, place: Path, digest: str) -> str:
     found = digest_of(place)
     if digest and digest != found:

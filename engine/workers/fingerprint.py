@@ -48,7 +48,8 @@ def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint
     """Name the queues of these cards. Reads an adapter's files only where its card gives no digest."""
     families: dict[str, list[Expert]] = {}
     for expert in registry.experts:
-        families.setdefault(family(expert, registry), []).append(expert)
+        base = expert.profiles[registry.profile].base
+        families.setdefault(f"{expert.medium}.{safe(base)}", []).append(expert)
     queues: dict[str, str] = {}
     weights: dict[str, dict[str, str]] = {}
     for name, experts in families.items():
@@ -59,11 +60,6 @@ def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint
         weights[queue] = {expert: "; ".join(p for p in part if p) for expert, part in parts.items()}
         queues |= {expert.name: queue for expert in experts}
     return ServingFingerprint(version=program_version(), queues=queues, weights=weights)
-
-
-def family(expert: Expert, registry: Registry) -> str:
-    base = expert.profiles[registry.profile].base
-    return f"{expert.medium}.{safe(base)}"
 
 
 def safe(base: str) -> str:

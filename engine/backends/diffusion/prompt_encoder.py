@@ -1,8 +1,8 @@
 """Prompts as the two text encoders read them: 77 tokens, the rest cut and told; embeddings kept."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engine.plan.picture import Drawing, unknown_words
@@ -76,20 +76,17 @@ class Encoder:
 
     pipeline: Any
     device: str
-    _kept: OrderedDict[tuple[object, str], EncodedPrompt] = field(default_factory=OrderedDict)
+    encode: Callable[..., EncodedPrompt] = field(init=False)
 
-    def encode(self, text: str, adapters: object = ()) -> EncodedPrompt:
+    def __post_init__(self) -> None:
+        self.encode = lru_cache(KEPT)(self._encode)
+
+    def _encode(self, text: str, adapters: object = ()) -> EncodedPrompt:  # noqa: ARG002 - a key
         """Encode a prompt; `adapters` are those that change the text encoders now."""
-        key = (adapters, text)
-        if key not in self._kept:
-            states, _, pooled, _ = self.pipeline.encode_prompt(
-                text, device=self.device, do_classifier_free_guidance=False
-            )
-            self._kept[key] = EncodedPrompt(states, pooled)
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        states, _, pooled, _ = self.pipeline.encode_prompt(
+            text, device=self.device, do_classifier_free_guidance=False
+        )
+        return EncodedPrompt(states, pooled)
 
     def leave_out(self, text: str, adapters: object = ()) -> EncodedPrompt:
         """Encode what a picture is guided away from; nothing is zeros where the base was trained so."""

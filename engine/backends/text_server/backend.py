@@ -8,13 +8,13 @@ as soon as they say so; closing it is also how a job is cancelled, and frees the
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from engine.backends.job_channel import STOP_SECONDS, stopped
 from engine.backends.row_sampler import BREAKERS, wanted
 from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_server.retry import Answer, Patience, TryAgain, shorten, trouble
@@ -35,7 +35,6 @@ LLAMA_CPP = (  # what it calls as our cards do; of these vLLM knows min_p
     "dry_multiplier", "dry_base", "dry_allowed_length",
 )  # fmt: skip
 SLOTS = 32  # unless the settings say otherwise; the server's own batch is what counts
-STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class OpenAIBackend:
                     ) from fault
                 answer.base = answer.tokens
                 growing = self._patience.first_retry * 2.0 ** (tries - 1)
-                await pause(fault.after or min(self._patience.longest_retry, growing), stop)
+                await stopped(stop, fault.after or min(self._patience.longest_retry, growing))
         if stop.is_set() and not answer.ended:
             yield answer.cancelled()
         else:
@@ -272,9 +271,3 @@ async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGener
             return
         finally:
             await end(coming)
-
-
-async def pause(seconds: float, stop: threading.Event) -> None:
-    until = time.monotonic() + seconds
-    while not stop.is_set() and (left := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(left, STOP_SECONDS))
