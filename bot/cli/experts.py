@@ -1,4 +1,4 @@
-"""`pastiche experts`, `experts add`, `experts rename` and `experts remove`."""
+"""`pastiche experts`, `experts add` and `experts remove`."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,7 @@ from bot.exit_codes import faults, logged
 from bot.messages.grammar import RESERVED
 from bot.terminal_client.live_answer import say
 from engine.errors import CommandError
-from engine.installation.install import NewExpert, add_expert, remarks
-from engine.installation.removal import added_folder, remove_expert, rename_expert
+from engine.installation.install import NewExpert, add_expert, added_folder, remarks, remove_expert
 from engine.lock import take_lock
 from engine.plan.cards import load_card, load_registry
 from engine.settings import Settings, read_settings
@@ -96,23 +95,6 @@ def experts_add(
         ask = f"/{added.command} ..." if added.medium == "image" else "..."
         sys.stdout.write(f"Try: pastiche ask '{ask}' --style {chosen}\n")
         _say_if_running(settings, f"it knows {chosen} once restarted")
-
-
-@experts_app.command("rename")
-def experts_rename(
-    name: Annotated[str, typer.Argument(help="Its name so far: that of its folder.")],
-    new: Annotated[str, typer.Argument(help="Its name from now on.")],
-) -> None:
-    """Give an added expert another name, also where its card is set aside for the one it has.
-
-    Answers that are on record keep the old one.
-    """
-    with logged("pastiche") as settings:
-        rename_expert(added_folder(name, settings), new)
-        sys.stdout.write(f"{name} is {new} now.\n")
-        if not (registry := load_registry(settings.expert_roots, settings.profile)).named(new):
-            sys.stdout.write("".join(f"set aside: {one}\n" for one in registry.problems))
-        _say_if_running(settings, f"it knows {new} once restarted")
 
 
 @experts_app.command("remove")

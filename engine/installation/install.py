@@ -1,5 +1,7 @@
-"""`pastiche experts add`: check an adapter (or a merged model), record its digest, write its card."""
+"""`pastiche experts add` checks an adapter (or a merged model), records its digest and writes its card;
+`experts remove` takes all of it away."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ import tomlkit
 
 from engine.errors import LimitError, ModelError, SetupError
 from engine.installation.install_images import check_pictures, draws_pictures, inherited
-from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
+from engine.plan.cards import BUILT_IN, CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
 from engine.weights.adapter_fit import check_expert
 from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
@@ -254,3 +256,29 @@ def files_of(source: Path) -> list[Path]:
             f"{MOST_FILES} of {MOST_BYTES >> 20} MiB in all. Put it into a folder of its own."
         )
     return files
+
+
+def added_folder(name: str, settings: Settings) -> Path:
+    """Find an added expert. Raises LimitError for one that is not there, or is built in."""
+    folder = settings.home / "experts" / name
+    if name and name[0] != "." and Path(name).name == name and folder.exists():
+        return folder  # also one whose name is not right
+    if NAME.fullmatch(name) and (BUILT_IN / name / CARD).is_file():
+        raise LimitError(
+            f"{name} is built in and stays. A card of your own takes its place: pastiche experts add "
+            f"--name {name} --replace"
+        )
+    raise LimitError(f"There is no added expert {name!r}. `pastiche experts` lists them all.")
+
+
+def remove_expert(folder: Path) -> None:
+    """Take it out of sight at once, then delete it. Raises SetupError."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        folder.rename(aside)
+        if aside.is_symlink():
+            aside.unlink()
+        else:
+            shutil.rmtree(aside)
+    except OSError as error:
+        raise SetupError(f"{folder} cannot be removed: {error}") from error

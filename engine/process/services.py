@@ -65,7 +65,7 @@ class Services:
         self.forgetting = Forgetting(ledger, settings.home)
         self.retention = Retention(ledger, settings.home, settings.terminal_hours * 3600.0)
         self.agreements = Agreements(ledger, settings, study)
-        self.study_services: "StudyServices | None" = None
+        self.study_services: StudyServices | None = None
         if study is not None:  # who has none does not wait for its libraries
             from engine.study import study_services
 
