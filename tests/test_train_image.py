@@ -399,7 +399,6 @@ def test_a_base_of_pickles_or_of_another_layout_is_refused(
         ("data.resolution=72", "multiple of 32"),
         ("data.bucket_step=40", "multiple of 32"),
         ('lora.target=["nothing"]', "to_k"),
-        ('training.optimiser="prodigy"', "pip install prodigyopt"),
         ('training.precision="fp16"', '"bf16" or "fp32"'),
         ('base.id="nobody/has-this"', "Check the name and the network"),
     ],

@@ -9,8 +9,7 @@ from training.errors import SourceFault
 from training.sources.books import BooksSource
 from training.sources.csv_tables import TablesSource
 from training.sources.origins import BookList, BooksOrigin, TablesOrigin
-from training.web.http_client import PoliteClient
-from training.web.journal import JOURNAL, Journal
+from training.web.http_client import JOURNAL, Journal, PoliteClient
 
 PAGE = "<html><body><h2>{0}</h2><p>It was late in {0}.</p></body></html>"
 
@@ -37,7 +36,7 @@ def client_with(clock: Clock, seconds: float = 1.0) -> PoliteClient:
 def books(stand: Stand, folder: Path, clock: Clock, *works: str, chapters: int = 0) -> BooksSource:
     shelf = BookList(address=stand.address + "/{work}{page}", works=works, chapters=chapters)
     origin = BooksOrigin(kind="books", shelves=(shelf,))
-    return BooksSource(origin, "CC0", client_with(clock), Journal(folder))
+    return BooksSource(origin, "CC0", Journal(folder, client_with(clock).body))
 
 
 def test_the_chapters_of_a_book_are_joined_in_order(tmp_path: Path) -> None:
@@ -119,9 +118,9 @@ def test_a_table_gives_an_article_a_row_and_names_missing_columns(tmp_path: Path
     with serving({"/t": [Answer(csv)]}) as stand:
         address = f"{stand.address}/t"
         origin = TablesOrigin(kind="tables", addresses=(address,), leave_out=(r"^\w+day, ",))
-        source = TablesSource(origin, "CC BY", client_with(Clock()), Journal(tmp_path))
+        source = TablesSource(origin, "CC BY", Journal(tmp_path, client_with(Clock()).body))
         (article,) = source.works()
         assert (article.id, article.paragraphs) == ("u1", ("Head", "Body."))
         other = TablesOrigin(kind="tables", addresses=(address,), text_column="body")
         with pytest.raises(SourceFault, match="no column body"):
-            list(TablesSource(other, "", client_with(Clock()), Journal(tmp_path)).works())
+            list(TablesSource(other, "", Journal(tmp_path, client_with(Clock()).body)).works())

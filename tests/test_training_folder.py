@@ -33,7 +33,7 @@ def test_only_the_named_files_are_read(tmp_path: Path) -> None:
 
 def test_another_encoding_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_bytes("caf\xe9".encode("latin-1"))
-    with pytest.raises(BadCorpus, match=r"old\.txt is not UTF-8 \(byte 3\).*iconv"):
+    with pytest.raises(BadCorpus, match=r"old\.txt, line 1: not UTF-8.*iconv"):
         read(tmp_path)
 
 

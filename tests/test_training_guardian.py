@@ -14,8 +14,7 @@ from training.sources.csv_tables import TablesSource
 from training.sources.guardian_api import GuardianApi
 from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource
 from training.sources.origins import GuardianOrigin, TablesOrigin
-from training.web.http_client import PoliteClient
-from training.web.journal import Journal
+from training.web.http_client import Journal, PoliteClient
 
 KEY = "not-a-real-key"
 
@@ -224,9 +223,9 @@ def test_a_site_is_told_whom_to_write_to(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("body", [b"url,title,text\nu,T,caf\xc3", b"url,title,text\nu,T\rX,b\n"])
 def test_a_table_that_cannot_be_read_is_told_with_its_copy(tmp_path: Path, body: bytes) -> None:
-    journal = Journal(tmp_path)
-    journal.body("http://t", lambda _: body)
+    journal = Journal(tmp_path, lambda _: body)
+    journal.body("http://t")
     origin = TablesOrigin(kind="tables", addresses=("http://t",))
-    table = TablesSource(origin, "CC BY", PoliteClient(0.0), journal)
-    with pytest.raises(SourceFault, match=journal.entries["http://t"]["sha256"]):
+    table = TablesSource(origin, "CC BY", journal)
+    with pytest.raises(SourceFault, match=journal.copy("http://t").name):
         list(table.works())

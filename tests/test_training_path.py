@@ -85,7 +85,7 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
         assert part in page
     told = "\n".join(line for line in told.splitlines() if "parlour.toml" not in line)
     as_typed(told, PASTICHE_HOME=str(home))
-    into = ("--into", home / "experts", "--replace", "--merge", tmp_path / "merged")
+    into = ("--into", home / "experts", "--replace")
     stage("publish", recipes[0], *base, *into, "--gguf", tmp_path / "gloom.gguf")
     assert "--replace" in stage("publish", recipes[0], *base, "--into", home / "experts", status=2)
     card = home / "experts" / "gloom" / "card.toml"

@@ -20,7 +20,6 @@ from training.run.expert_card import require_room
 from training.run.recipe import Recipe, load_recipe
 from training.sources.text_folder import FolderSource
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
-from training.text.merging import require_replaceable, write_merged
 from training.text.model_card import facts, limits, model_card
 from training.train_text import train
 
@@ -146,25 +145,6 @@ def test_nothing_is_published_before_training_or_without_rights(
     with pytest.raises(NotAllowed):
         publish(locked, run, tmp_path / "experts", replace=False, half=True)
     assert not (tmp_path / "experts").exists()
-
-
-def test_the_merged_model_says_what_base_and_adapter_say(
-    tmp_path: Path, trained: tuple[Recipe, Path], tiny_base: Path
-) -> None:
-    recipe, run = trained
-    facts = write_merged(recipe, run / "adapter", tmp_path / "merged", tiny_base, replace=False)
-    assert facts["difference"] < 1e-4 < facts["adapter_moves"]
-    assert (tmp_path / "merged" / "config.json").exists()
-    with pytest.raises(NotPublished, match="not empty"):
-        write_merged(recipe, run / "adapter", tmp_path / "merged", tiny_base, replace=False)
-
-
-def test_a_merge_never_replaces_a_folder_that_holds_no_model(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(NotPublished, match="no model"):
-        require_replaceable(tmp_path, replace=True)
-    (tmp_path / "config.json").write_text("{}")
-    require_replaceable(tmp_path, replace=True)
 
 
 def test_a_folder_killed_between_its_renames_comes_back(tmp_path: Path) -> None:

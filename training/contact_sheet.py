@@ -4,14 +4,13 @@
         --out docs/pictures/jewel.png
 """
 
-import textwrap
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from training.images.drawing.grid import GAP, INK, MARGIN, PAPER, fitted, spaced
+from training.images.drawing.grid import save_png, sheet
 from training.run.stage import run_stage
 
 PROMPTS = (
@@ -32,9 +31,6 @@ PROMPTS = (
     "a bracelet of silver set with sapphire, on a grey ground",
     "a gold bracelet with citrines, on a cream ground",
 )
-ACROSS = 4
-CELL = 192  # pixels
-LETTER = 12
 PREFIX = "a photo antique TOK jewellery, "
 
 
@@ -66,22 +62,10 @@ def drawn(
 
 
 def page(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
-    font = ImageFont.load_default(LETTER)
-    wide, high = 2 * CELL + GAP, CELL + 3 * LETTER + MARGIN
-    width = 2 * MARGIN + ACROSS * (wide + MARGIN) - MARGIN
-    down = (len(pairs) + ACROSS - 1) // ACROSS
-    sheet = Image.new("RGB", (width, 3 * MARGIN + LETTER + down * high), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    words = "left: the small base alone; right: with the museum LoRA; same prompt, same seed"
-    pen.text((MARGIN, MARGIN), spaced(words), INK, font)
-    for number, ((before, after), prompt) in enumerate(zip(pairs, PROMPTS, strict=True)):
-        left = MARGIN + number % ACROSS * (wide + MARGIN)
-        top = 2 * MARGIN + LETTER + number // ACROSS * high
-        sheet.paste(fitted(before, CELL), (left, top))
-        sheet.paste(fitted(after, CELL), (left + CELL + GAP, top))
-        for line, text in enumerate(textwrap.wrap(prompt, 52)):
-            pen.text((left, top + CELL + 4 + line * (LETTER + 2)), spaced(text), INK, font)
-    return sheet
+    """Lay two prompts in a row, their words below."""
+    rows = [[*one, *other] for one, other in zip(pairs[::2], pairs[1::2], strict=True)]
+    labels = [f"{one}; {other}" for one, other in zip(PROMPTS[::2], PROMPTS[1::2], strict=True)]
+    return sheet(rows, ("base", "LoRA", "base", "LoRA"), labels)
 
 
 def main(
@@ -92,9 +76,7 @@ def main(
     guidance: Annotated[float, typer.Option(min=0)] = 4.0,
 ) -> None:
     """Draw sixteen prompts by a base and by its LoRA, side by side."""
-    sheet = page(drawn(base, lora, steps, guidance))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    save_png(page(drawn(base, lora, steps, guidance)), out)
     print(f"Wrote {out}")
 
 

@@ -1,13 +1,4 @@
-"""What can go wrong while an expert is made; every message says what to do next.
-
-TrainingError
-├── BadRecipe         the recipe file cannot be used as it stands
-├── NotAllowed        rights or terms forbid the step
-├── BadCorpus         the texts are missing, unreadable or too few
-├── SourceFault       a site or data set did not give what was asked for
-├── TrainingStopped   training broke off; the last good checkpoint is kept
-└── NotPublished      the expert folder was left as it was
-"""
+"""What can go wrong while an expert is made; every message says what to do next."""
 
 
 class TrainingError(Exception):

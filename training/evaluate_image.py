@@ -33,19 +33,15 @@ def evaluate_image(
     run: Path,
     base: Path | None = None,
     samples: int = SAMPLES,
-    attributes: tuple[str, ...] = (),
     judge: Path | None = None,
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     from training.images.drawing.grid import save_png
     from training.images.evaluation import report
-    from training.images.evaluation.attributes import RenderJudge
-    from training.images.evaluation.measures import WRITERS, Measures
-    from training.images.evaluation.subject import subject_of
+    from training.images.evaluation.measures import WRITERS, measures_of
 
     told("loading")
-    subject = subject_of(recipe, run, base)
-    measures = Measures(subject, told, RenderJudge(judge) if judge else None)
+    measures = measures_of(recipe, run, base, told, judge)
     wishes, pairs = measures.side_by_side()
     folder = run / "evaluation"
     save_png(before_after(wishes, pairs), folder / report.SHEET)
@@ -53,9 +49,9 @@ def evaluate_image(
     made = measures.drawn(asked, "held-out captions")
     drawn = {writer: [*pairs[writer], *made[writer]] for writer in WRITERS}
     values = {
-        "held_out": subject.held_out(),
+        "held_out": measures.held_out(),
         "memory": measures.memory(drawn),
-        "attributes": measures.attributes(attributes, chosen, made),
+        "attributes": measures.attributes(chosen, made),
     }
     save_nearest(folder / report.NEAREST, values["memory"]["lora"], drawn["lora"], measures)
     return values
@@ -78,7 +74,7 @@ def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures:
     """Show the pictures nearest to training pictures, in a folder that goes when these must."""
     from training.images.drawing.grid import save_png, sheet
 
-    pictures = measures.subject.pictures
+    pictures = measures.pictures
     stamp_until(path.parent, pictures.due)
     found = zip(memory["similarity"], memory["nearest"], drawn, strict=True)
     near = sorted(found, key=lambda entry: -entry[0])[:SHOWN]
@@ -94,23 +90,18 @@ def main(
     runs: stage.RunsFolder = Path("runs"),
     changes: stage.Changes = None,
     samples: Annotated[int, typer.Option(help="Pictures by held-out captions", min=1)] = SAMPLES,
-    attribute: Annotated[
-        list[str] | None, typer.Option(help="A field of the listing to judge; may be repeated")
-    ] = None,
     judge: Annotated[
-        Path | None, typer.Option(help="Weights of training.judge_jewellery, to judge attributes")
+        Path | None,
+        typer.Option(help="Weights of training.judge_jewellery: is what was asked for to be seen?"),
     ] = None,
 ) -> None:
     """Compare a LoRA for pictures with its base; write a sheet and a report."""
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
     run = stage.open_run(recipe, runs)
-    console, names = Console(), tuple(attribute or ())
-    if names and judge is None:
-        stage.require_extra("sklearn")
-    with console.status("loading") as status, stage.memory_told(MEMORY_HELP):
-        values = evaluate_image(recipe, run, base, samples, names, judge, status.update)
+    with Console().status("loading") as status, stage.memory_told(MEMORY_HELP):
+        values = evaluate_image(recipe, run, base, samples, judge, status.update)
     sets = [("set", change, None) for change in changes or ()]
-    more = [("samples", samples, SAMPLES), *(("attribute", name, None) for name in names)]
+    more = [("samples", samples, SAMPLES), ("judge", judge and judge.name, None)]
     write_down(
         recipe, run, values, command_line("evaluate_image", [recipe_file], base, *sets, *more)
     )

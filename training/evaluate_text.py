@@ -4,7 +4,7 @@
         training/recipes/agatha-embedded.toml training/recipes/newsroom-embedded.toml
 
 Recipes named together are compared: every expert on every author's held-out works. Writes one
-Markdown page with plots, and the figures into each run's run.json.
+Markdown page, and the figures into each run's run.json.
 """
 
 import random
@@ -27,7 +27,7 @@ from training.run.stage import (
     run_stage,
     say,
 )
-from training.text.evaluation import charts, report, style
+from training.text.evaluation import report, style
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 
 BLOCKS = 64  # held-out blocks an author, for the matrix
@@ -99,7 +99,7 @@ def main(
     ] = None,
 ) -> None:
     """Compare experts with each other and with their base; write one report."""
-    require_extra("matplotlib", "sklearn")
+    require_extra("sklearn")
     recipes = [load_recipe(path, tuple(changes or ())) for path in recipe_files]
     authors = authors_of(recipes, runs)
     with Console().status("loading") as status:
@@ -115,9 +115,6 @@ def main(
         ("length", length, LENGTH),
     )
     path = write_report(folder, report.page(values, command), values)
-    charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
-    if values["style"]:
-        charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
         note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)

@@ -5,8 +5,7 @@ It takes text recipes and image recipes alike.
     python -m training.publish training/recipes/lovecraft-embedded.toml
 
 Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only replaced with
---replace. With --merge, also writes the base with the adapter worked in, for other tools; with
---gguf, the adapter as llama.cpp takes it (`llama-server -m BASE.gguf --lora FILE`).
+--replace. With --gguf, also writes the adapter as llama.cpp takes it.
 """
 
 import json
@@ -24,15 +23,18 @@ from training.errors import BadRecipe, NotPublished
 from training.images.lora_files import KOHYA, copy_lora
 from training.images.lora_files import WEIGHTS as LORA
 from training.images.model_card import image_model_card
-from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
-from training.images.rights import require_image_training
+from training.images.recipe import (
+    ImageRecipe,
+    is_image_recipe,
+    load_image_recipe,
+    require_image_training,
+)
 from training.run import stage
 from training.run.expert_card import AnyRecipe, card_text, folder_of, require_room
 from training.run.recipe import load_recipe
 from training.run.record import digest_of_file, note_stage, read_record
 from training.text.bases import config_of
 from training.text.gguf_adapter import write_gguf
-from training.text.merging import write_merged
 from training.text.model_card import model_card, notice_for
 from training.text.rights import require_training
 
@@ -122,9 +124,6 @@ def main(
     half: Annotated[
         bool, typer.Option("--half/--whole", help="Store weights in half precision or as trained")
     ] = True,
-    merge: Annotated[
-        Path | None, typer.Option("--merge", help="Also write a merged model into this folder")
-    ] = None,
     gguf: Annotated[
         Path | None,
         typer.Option("--gguf", help="Also write the adapter for llama.cpp to this file"),
@@ -133,13 +132,11 @@ def main(
     """Put a trained adapter into an expert's folder, with its card and model card."""
     load = load_image_recipe if is_image_recipe(recipe_file) else load_recipe
     recipe: AnyRecipe = load(recipe_file, tuple(changes or ()))
-    if (merge or gguf) and isinstance(recipe, ImageRecipe):
+    if gguf and isinstance(recipe, ImageRecipe):
         raise BadRecipe("This is for text; tools for pictures take a LoRA ([save] kohya).")
     run = stage.open_run(recipe, runs)
     root = into or read_settings().home / "experts"
     facts = publish(recipe, run, root, replace, half)
-    if merge is not None and not isinstance(recipe, ImageRecipe):
-        facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
     if gguf is not None and not isinstance(recipe, ImageRecipe):
         write_gguf(run / ADAPTER, gguf, config_of(recipe.base, base), half)
         facts["outputs"]["gguf"] = digest_of_file(gguf)

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from engine.files import whole_folder
 from training.images.data.folder import read_folder
-from training.images.recipe import ImageRecipe, load_image_recipe
-from training.images.rights import require_image_training
+from training.images.recipe import ImageRecipe, load_image_recipe, require_image_training
 from training.run import stage
 from training.run.evaluation import next_line
 from training.run.record import digest_of_file, note_stage
@@ -44,7 +43,7 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
     from training.images.bases import base_folder
     from training.images.session import ImageSession
-    from training.text.bases import facts_of as base_facts
+    from training.text.bases import base_facts
 
     place = base_folder(recipe, base)
     with stage.memory_told(MEMORY_HELP):
@@ -64,8 +63,7 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
 
 def write_lora(session: "ImageSession", folder: Path) -> None:
     """Save the LoRA whole, for diffusers and (if the recipe asks) for kohya's tools."""
-    from training.images.lora_files import save_kohya, save_lora
-    from training.images.lora_metadata import lora_metadata
+    from training.images.lora_files import lora_metadata, save_kohya, save_lora
 
     marks = lora_metadata(session.recipe, facts_of_training(session))
     with whole_folder(folder) as part:

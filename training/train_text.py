@@ -17,7 +17,7 @@ from training.run import checkpoints, stage
 from training.run.evaluation import next_line
 from training.run.recipe import Recipe, load_recipe
 from training.run.record import digest_of_file, note_stage
-from training.text.bases import base_facts
+from training.text.bases import base_facts, place_of
 from training.text.rights import require_training
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
         )
     if session.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
-        facts = {"base": base_facts(recipe.base, base), **facts_of(session)}
+        known = base_facts(recipe.base.id, base, place_of(recipe.base, base))
+        facts = {"base": known, **facts_of(session)}
         note_stage(run, recipe, "train_text", facts)
     return session
 

@@ -1,6 +1,5 @@
 """The trained parts as one folder that diffusers opens: half precision, safetensors, no code."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def export(
         bias = coder.preview.bias
         assert bias is not None
         found = {"weight": weight.tolist(), "bias": bias.detach().tolist()}
-        write_json(part / PREVIEW, json.loads(json.dumps(found)))
+        write_json(part / PREVIEW, found)
         write_json(part / WORDS, list(vocabulary()))
         for path in part.rglob("*.safetensors"):
             path.chmod(0o644)

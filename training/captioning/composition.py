@@ -42,14 +42,7 @@ def count(text: str) -> int:
 
 
 def compose(description: Description, prefix: str) -> str:
-    """Everything that was said, the most visible first, behind the prefix.
-
-    >>> piece = Description(object_type="ring", materials=["gold", "enamel"], condition="worn",
-    ...     craftsmanship="cast band", gemstones_and_settings="none", style_and_history="",
-    ...     uncertain=[])
-    >>> compose(piece, "a photo of a TOK piece")
-    'a photo of a TOK piece, a ring of gold and enamel, cast band, worn'
-    """
+    """Everything that was said, the most visible first, behind the prefix."""
     return ", ".join((prefix, *parts_of(description)))
 
 
@@ -101,9 +94,5 @@ def head(description: Description) -> str:
 
 
 def cleaned(text: str) -> str:
-    """Write on one line, without a full stop at the end and the prefix's made-up word.
-
-    >>> cleaned("  A TOK ring,\\n of gold. ")
-    'A ring, of gold'
-    """
+    """Write on one line, without a full stop at the end and the prefix's made-up word."""
     return " ".join(TOKEN.sub(" ", text).split()).strip(" .,;:")

@@ -28,19 +28,11 @@ class Purse:
     spent: float = 0.0
 
     def price(self, tokens_in: int, tokens_out: int) -> float:
-        """Give dollars.
-
-        >>> Purse(2.0, 8.0).price(1_000_000, 500_000)
-        6.0
-        """
+        """Give dollars."""
         return (tokens_in * self.into + tokens_out * self.out) / 1e6
 
     def affords(self, calls: int, most: float) -> int:
-        """Say how many of the calls may begin, of which each costs `most` at the most.
-
-        >>> Purse(2.0, 8.0, limit=1.0, spent=0.5).affords(4, 0.2)
-        2
-        """
+        """Say how many of the calls may begin, of which each costs `most` at the most."""
         if self.limit is None or most == 0:
             return calls
         return int(max(0.0, min(calls, (self.limit - self.spent) / most)))

@@ -45,11 +45,7 @@ def schema() -> dict[str, Any]:
 
 
 def read_text(text: str) -> Description | None:
-    """Read the description in a model's words; None when there is no whole one.
-
-    >>> read_text("Here it is: {}") is None
-    True
-    """
+    """Read the description in a model's words; None when there is no whole one."""
     begin, end = text.find("{"), text.rfind("}")
     try:
         return Description.model_validate_json(text[begin : end + 1])

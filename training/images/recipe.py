@@ -1,11 +1,13 @@
 """An image recipe: the one strict TOML file that says everything about a LoRA for pictures."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from training.errors import BadRecipe
+from training.errors import BadRecipe, NotAllowed
 from training.images import tables
-from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml
+from training.museum.metadata_rows import RIGHTS
+from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml, require_allowed
 
 NOT_LEARNT_FROM = frozenset({"folder", "low_memory", "start"})
 ONLY_SHOWN = frozenset(
@@ -53,3 +55,25 @@ def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
 def is_image_recipe(path: Path) -> bool:
     """Tell a recipe about pictures by its `[data]` table; a text recipe has `[source]`."""
     return "data" in read_toml(path)
+
+
+def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> None:
+    """Raise NotAllowed unless recipe and folder, if there is one, both allow training."""
+    recipe.require_allowed("pictures")
+    if folder is not None and (held := folder_rights(folder)):
+        mend = f"write your basis into its {RIGHTS} and set train_allowed to true there"
+        require_allowed(held, f"The pictures in {folder}", "pictures", mend)
+
+
+def folder_rights(folder: Path) -> dict[str, Any]:
+    """Read the rights that the harvest wrote beside the pictures; empty for a folder without."""
+    path = folder / RIGHTS
+    if not path.is_file():
+        return {}
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise NotAllowed(f"{path} cannot be read, so nothing is trained. Harvest the folder again.")
+    return held

@@ -20,11 +20,7 @@ class Batch:
 
 
 def batches_in(shapes: Sequence[Shape], batch: int) -> int:
-    """Count an epoch's batches: a batch is of one shape, and no picture is left out.
-
-    >>> batches_in([(1, 1), (1, 1), (1, 1), (2, 1)], 2)
-    3
-    """
+    """Count an epoch's batches: a batch is of one shape, and no picture is left out."""
     return sum(math.ceil(shapes.count(shape) / batch) for shape in set(shapes))
 
 

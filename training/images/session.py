@@ -1,11 +1,14 @@
 """Take one run on pictures to its end: pipeline, pictures, trainer, average, grids."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
+from torch import Tensor
 
 from engine.weights.weight_files import digest_of
 from training.images.bases import (
@@ -22,10 +25,9 @@ from training.images.drawing.generation import (
     DrawRequest,
     draw,
     on_device,
+    prior_pictures,
 )
 from training.images.drawing.grid import save_png, sheet
-from training.images.drawing.prior import prior_pictures
-from training.images.ema import Average
 from training.images.losses import held_out_losses
 from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
@@ -35,6 +37,47 @@ from training.run.recipe import digest_of_values
 from training.run.schedule import spread
 from training.run.session import RunSession
 from training.run.trainer import accelerator_for
+
+PREFIX = "average."
+
+
+class Average:
+    """Keep diffusers' own EMAModel over the trained weights; decay 0 means none."""
+
+    def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
+        from diffusers.training_utils import EMAModel
+
+        self.names, self.weights = list(weights), list(weights.values())
+        self.model = EMAModel(self.weights, decay=decay) if decay else None
+
+    def step(self) -> None:
+        if self.model is not None:
+            self.model.step(self.weights)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        if self.model is None:
+            yield
+            return
+        self.model.store(self.weights)
+        self.model.copy_to(self.weights)
+        try:
+            yield
+        finally:
+            self.model.restore(self.weights)
+
+    def state(self) -> dict[str, Tensor]:
+        if self.model is None:
+            return {}
+        pairs = zip(self.names, self.model.shadow_params, strict=True)
+        return {PREFIX + name: tensor.detach().cpu().clone() for name, tensor in pairs}
+
+    def load(self, state: dict[str, Tensor], step: int) -> None:
+        if self.model is None:
+            return
+        self.model.optimization_step = step
+        for name, shadow in zip(self.names, self.model.shadow_params, strict=True):
+            shadow.copy_(state[PREFIX + name])
 
 
 class ImageSession(RunSession):

@@ -18,8 +18,7 @@ from requests import Response
 from training.errors import NotAllowed, SourceFault
 from training.museum.harvest_recipe import Harvest
 from training.museum.records import Found, Full, Unreadable, read_found, read_full
-from training.web.http_client import NoAnswer, PoliteClient, Silent
-from training.web.journal import Journal
+from training.web.http_client import Journal, NoAnswer, PoliteClient, Silent
 
 AGENT = "pastiche"
 MUSEUM = "vam.ac.uk"
@@ -60,7 +59,8 @@ class MuseumClient(PoliteClient):
 class Museum:
     def __init__(self, harvest: Harvest, folder: Path, client: MuseumClient) -> None:
         """Keep the answers in `folder`."""
-        self.harvest, self.answers, self.client = harvest, Journal(folder), client
+        self.harvest, self.client = harvest, client
+        self.answers = Journal(folder, self._fetched)
         self.asked = 0
         self.unreadable: list[str] = []
         self.rules: dict[str, RobotFileParser] = {}
@@ -68,7 +68,7 @@ class Museum:
 
     def json(self, address: str) -> Any:
         """Give the parsed answer; raises NoAnswer where there is none."""
-        return json.loads(self.answers.body(address, self._fetched))
+        return json.loads(self.answers.body(address))
 
     def _fetched(self, address: str) -> bytes:
         for _ in range(JSON_TRIES):

@@ -1,6 +1,5 @@
 """Read the lines of a folder of pictures with care, and tell when their time is over."""
 
-import codecs
 import json
 import os
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
+from training.run.json_lines import read_words
 
 METADATA = "metadata.jsonl"
 CAPTIONS = "metadata_gpt4.jsonl"
@@ -56,17 +56,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 "be cut short: make it again, or delete that line."
             ) from error
     return rows
-
-
-def read_words(path: Path) -> str:
-    """Read a text in UTF-8, or in the Unicode encoding that its first bytes name; else BadCorpus."""
-    body = path.read_bytes()
-    marked = body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return body.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = body[: error.start].count(b"\n") + 1
-        raise BadCorpus(f"{path.name}, line {line}: not UTF-8. Save it anew as UTF-8.") from error
 
 
 def expiry_of(row: dict[str, Any]) -> float | None:

@@ -16,11 +16,7 @@ BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others app
 
 
 def folder_of(profile: str) -> str:
-    """Name the folder of a profile's adapter, beside the card: no two profiles share one.
-
-    >>> folder_of("embedded"), folder_of("full")
-    ('adapter', 'adapter-full')
-    """
+    """Name the folder of a profile's adapter, beside the card: no two profiles share one."""
     return BESIDE if profile == "embedded" else f"{BESIDE}-{profile}"
 
 

@@ -1,11 +1,13 @@
-"""Read and write files of one JSON object a line."""
+"""Read and write files of one JSON object a line, and read texts."""
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.files import append, write_file
+from training.errors import BadCorpus
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -31,3 +33,17 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def lines_of(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_words(path: Path) -> str:
+    """Read a text in UTF-8, or in the Unicode encoding that its first bytes name; else BadCorpus."""
+    body = path.read_bytes()
+    marked = body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return body.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body[: error.start].count(b"\n") + 1
+        raise BadCorpus(
+            f"{path.name}, line {line}: not UTF-8. Save it as UTF-8, for example with "
+            "`iconv -f WINDOWS-1252 -t UTF-8`."
+        ) from error

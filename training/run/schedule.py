@@ -26,12 +26,7 @@ def steps_in(training: Training, blocks: int, processes: int = 1) -> int:
 
 
 def learning_rate(training: AnyTraining, step: int, steps: int) -> float:
-    """Give the rate of a step (counted from 0): linear warm-up, then the schedule to its floor.
-
-    >>> flat = Training(learning_rate=1.0, warmup_share=0.2, floor=0.1)
-    >>> [round(learning_rate(flat, step, 10), 3) for step in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 0.134]
-    """
+    """Give the rate of a step (counted from 0): linear warm-up, then the schedule to its floor."""
     warmup = training.warmup(steps)
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup

@@ -83,7 +83,7 @@ class AnyTraining(Table):
     """Say what a training of texts and one of pictures have in common."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    optimiser: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
@@ -109,7 +109,6 @@ class Training(AnyTraining):
 
     method: Literal["lora", "qlora"] = "lora"
     double_quant: bool = True
-    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_share: float = Field(default=0.05, ge=0, le=0.5)

@@ -13,7 +13,6 @@ from training.run.tables import AnyTraining
 
 MOST_SKIPPED = 20  # steps in a row that overflowed in fp16: no smaller scale will help
 BETAS = (0.9, 0.999)
-PRODIGY_BETAS = (0.9, 0.99)
 
 
 class Trainer:
@@ -71,18 +70,8 @@ class Trainer:
 
 
 def optimiser_for(model: Any, weights: list[Any], training: AnyTraining) -> Any:
-    """Build AdamW, whole or with 8-bit state, or Prodigy, which finds its own rate (set it to 1)."""
+    """Build AdamW, whole or with 8-bit state."""
     rate, decay = training.learning_rate, training.weight_decay
-    if training.optimiser == "prodigy":
-        try:
-            prodigy: Any = import_module("prodigyopt").Prodigy
-        except ImportError as error:
-            raise BadRecipe(
-                'training.optimiser = "prodigy" needs a package more: pip install prodigyopt. Or '
-                'set it to "adamw".'
-            ) from error
-        safe = {"use_bias_correction": True, "safeguard_warmup": True}
-        return prodigy(weights, betas=PRODIGY_BETAS, lr=rate, weight_decay=decay, **safe)
     kind: Any = torch.optim.AdamW
     if training.optimiser == "adamw8bit":  # Dettmers et al. 2022
         kind = import_module("bitsandbytes").optim.AdamW8bit

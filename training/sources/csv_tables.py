@@ -10,27 +10,25 @@ from training.errors import SourceFault
 from training.sources.origins import TablesOrigin
 from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
-from training.web.http_client import PoliteClient
-from training.web.journal import Journal
+from training.web.http_client import Journal
 
 
 @dataclass
 class TablesSource:
     origin: TablesOrigin
     licence: str
-    client: PoliteClient
     journal: Journal
 
     def works(self) -> Iterator[Work]:
         for address in self.origin.addresses:
-            body = self.journal.body(address, self.client.body)
+            body = self.journal.body(address)
             try:
                 yield from self.articles(address, body.decode("utf-8-sig"))
             except (UnicodeDecodeError, csv.Error) as error:
-                copy = self.journal.folder / self.journal.entries[address]["sha256"]
                 raise SourceFault(
                     f"{address} is not a CSV table in UTF-8, or was cut short ({error}). Delete "
-                    f"{copy} to fetch it again, or give the texts yourself with --corpus DIR."
+                    f"{self.journal.copy(address)} to fetch it again, or give the texts yourself with "
+                    "--corpus DIR."
                 ) from error
 
     def articles(self, address: str, text: str) -> Iterator[Work]:
@@ -43,18 +41,15 @@ class TablesSource:
                 f"{', '.join(rows.fieldnames or ())}. Name the columns in [source]."
             )
         for row in rows:
-            yield self.article(*(row[column] or "" for column in columns))
-
-    def article(self, name: str, title: str, text: str) -> Work:
-        body = [
-            paragraph
-            for paragraph in paragraphs_of(text)
-            if not any(re.search(pattern, paragraph) for pattern in self.origin.leave_out)
-        ]
-        return Work(
-            id=name,
-            title=title,
-            paragraphs=(*paragraphs_of(title), *body),
-            source=self.origin.edition or "table",
-            licence=self.licence,
-        )
+            name, title, body = (row[column] or "" for column in columns)
+            left_out = self.origin.leave_out
+            kept = [
+                p for p in paragraphs_of(body) if not any(re.search(out, p) for out in left_out)
+            ]
+            yield Work(
+                id=name,
+                title=title,
+                paragraphs=(*paragraphs_of(title), *kept),
+                source=self.origin.edition or "table",
+                licence=self.licence,
+            )

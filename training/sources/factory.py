@@ -15,8 +15,7 @@ from training.sources.guardian_articles import GuardianSource
 from training.sources.hub import HubSource
 from training.sources.text_folder import FolderSource
 from training.text.rights import GUARDIAN_HOURS, retention_hours
-from training.web.http_client import PoliteClient
-from training.web.journal import Journal
+from training.web.http_client import Journal, PoliteClient
 
 FETCHED = "fetched"  # in the runs folder, shared by runs: nothing is fetched twice
 GUARDIAN = "guardian"
@@ -37,48 +36,36 @@ def source_of(
         case origins.HubOrigin():
             return HubSource(origin, licence, raw=recipe.corpus.packing == "autotrain")
         case origins.BooksOrigin():
-            return BooksSource(
-                origin,
-                licence,
-                PoliteClient(origin.seconds_between),
-                journal_of(recipe, runs),
-            )
+            return BooksSource(origin, licence, journal_of(recipe, origin.seconds_between, runs))
         case origins.TablesOrigin():
-            return TablesSource(
-                origin,
-                licence,
-                PoliteClient(origin.seconds_between),
-                journal_of(recipe, runs),
-            )
+            return TablesSource(origin, licence, journal_of(recipe, origin.seconds_between, runs))
         case origins.GuardianOrigin():
             return guardian_source(recipe, origin, runs, settings)
         case origins.FolderOrigin():
             raise BadCorpus("This recipe's texts are not at hand: name them with --corpus DIR.")
 
 
-def journal_of(recipe: Recipe, runs: Path) -> Journal:
-    """Record what was fetched; in a folder of its own where texts may not stay."""
-    hours = retention_hours(recipe)
-    if hours is None:
-        return Journal(runs / FETCHED)
-    folder = runs / recipe.run.name / FETCHED
-    stamp(folder, hours, time.time())
-    guard(folder)
-    return Journal(folder)
+def journal_of(recipe: Recipe, seconds_between: float, runs: Path) -> Journal:
+    """Keep what is fetched; in a folder of its own where texts may not stay."""
+    hours, folder = retention_hours(recipe), runs / FETCHED
+    if hours is not None:
+        folder = runs / recipe.run.name / FETCHED
+        stamp(folder, hours, time.time())
+        guard(folder)
+    return Journal(folder, PoliteClient(seconds_between).body)
 
 
 def guardian_source(
     recipe: Recipe, origin: origins.GuardianOrigin, runs: Path, settings: TrainingSettings
 ) -> GuardianSource:
-    if settings.guardian_api_key is None:
+    key = settings.guardian_api_key
+    if key is None:
         raise NotAllowed(
             "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "
             "https://open-platform.theguardian.com/access/."
         )
     client = PoliteClient(api.SECONDS_BETWEEN, api.FIRST_RETRY)
-    guardian = api.GuardianApi(
-        settings.guardian_api_key.get_secret_value(), client, settings.guardian_address
-    )
+    guardian = api.GuardianApi(key.get_secret_value(), client, settings.guardian_address)
     hours = retention_hours(recipe) or GUARDIAN_HOURS
     store = runs / recipe.run.name / GUARDIAN
     return GuardianSource(origin, recipe.rights.licence_ref, guardian, store, hours)

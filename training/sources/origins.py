@@ -3,15 +3,13 @@
 from datetime import date
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from training.run.tables import Table
 
 
-class OriginTable(BaseModel):
-    """Check a `[source]` table strictly; `edition` names the source as people know it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    edition: str = ""
+class OriginTable(Table):
+    edition: str = ""  # the source as people know it
 
 
 class FolderOrigin(OriginTable):
@@ -30,24 +28,22 @@ class HubOrigin(OriginTable):
     work_column: str = ""
 
 
-class BookList(BaseModel):
+class BookList(Table):
     """List works at one address: `{work}` stands for the work, `{page}` for its pages, in order.
 
     `chapters` adds the pages chapter-1, chapter-2 and so on, as Standard Ebooks names them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str
     works: tuple[str, ...] = Field(min_length=1)
     pages: tuple[str, ...] = ()
     chapters: int = Field(default=0, ge=0)
 
-    @property
-    def all_pages(self) -> tuple[str, ...]:
-        """List a work's pages in order; one nameless page when there are none."""
-        chapters = tuple(f"chapter-{number}" for number in range(1, self.chapters + 1))
-        return (*self.pages, *chapters) or ("",)
+    def addresses(self, work: str) -> list[str]:
+        """List the addresses of a work's pages in order; one nameless page when there are none."""
+        pages = (*self.pages, *(f"chapter-{number + 1}" for number in range(self.chapters)))
+        address = self.address.replace("{work}", work)
+        return [address.replace("{page}", page) for page in pages or ("",)]
 
 
 class BooksOrigin(OriginTable):

@@ -1,6 +1,5 @@
 """A folder (or one file) of `.txt` works and of `.jsonl` articles or answers."""
 
-import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from training.errors import BadCorpus
+from training.run.json_lines import read_words
 from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
 
 KINDS = (".txt", ".jsonl")
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NOT_MARKS = ("id", "work", "title", "text", "prompt", "answer", "source", "licence")
 
 
@@ -30,7 +29,11 @@ class FolderSource:
             fits = any(fnmatch(path.name, pattern) for pattern in self.files or ("*",))
             if path.suffix.lower() not in KINDS or not fits:
                 continue
-            text = read_text(path)
+            text = read_words(path)
+            if "\x00" in text:
+                raise BadCorpus(
+                    f"{path.name} is not a text file. Take it out of the corpus folder."
+                )
             if path.suffix.lower() == ".jsonl":
                 yield from self.articles(path, text)
             else:
@@ -76,18 +79,3 @@ class FolderSource:
                 licence=str(row.get("licence", self.licence)),
                 marks=marks,
             )
-
-
-def read_text(path: Path) -> str:
-    """Read UTF-8, or what a mark at its start says; raises BadCorpus for anything else."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadCorpus(
-            f"{path.name} is not UTF-8 (byte {error.start}). Save it as UTF-8, for example with "
-            f"`iconv -f WINDOWS-1252 -t UTF-8`."
-        ) from error
-    if "\x00" in text:
-        raise BadCorpus(f"{path.name} is not a text file. Take it out of the corpus folder.")
-    return text

@@ -29,12 +29,8 @@ def place_of(base: Base, folder: Path | None, files: Iterable[str] = HUB_FILES) 
     return folder
 
 
-def base_facts(base: Base, folder: Path | None) -> dict[str, str]:
+def base_facts(name: str, folder: Path | None, place: Path) -> dict[str, str]:
     """Say for the record which base it was: the digest of its files, and the hub's commit."""
-    return facts_of(base.id, folder, place_of(base, folder))
-
-
-def facts_of(name: str, folder: Path | None, place: Path) -> dict[str, str]:
     commit = place.name if place.parent.name == "snapshots" else ""
     told = placeless(name) if folder is None else placeless(str(folder.absolute()))
     return {"id": told, "digest": digest_of(place), "commit": commit}
@@ -56,21 +52,16 @@ def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase"
 
 def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
     """Load the base in the recipe's precision: NF4 for qlora, else whole weights."""
+    import torch
+
+    precision = compute_type(recipe.training.precision)
     if recipe.training.method == "qlora":
-        precision = compute_type(recipe.training.precision)
         model = load(recipe.base, folder, dtype=precision, quantization_config=nf4(recipe))
         keep_layout(model)
         return model
-    return load_whole(recipe, folder)
-
-
-def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
-    """Load it unquantised. A processor has the memory for fp32, and autocast is as fast there."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    precision = compute_type(recipe.training.precision) if on_gpu else torch.float32
-    return load(recipe.base, folder, dtype=precision)
+    # A processor has the memory for fp32, and autocast is as fast there.
+    whole = precision if torch.cuda.is_available() else torch.float32
+    return load(recipe.base, folder, dtype=whole)
 
 
 def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":

@@ -1,4 +1,4 @@
-"""Fetch over HTTP politely: one connection, a name, a pace, and patience with a busy server."""
+"""Fetch over HTTP politely, at a pace and with patience, and nothing twice."""
 
 import os
 import random
@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
+from engine.files import write_file
 from training.errors import SourceFault
+from training.run.json_lines import add_lines, read_lines
 
 FIRST_RETRY = 1.0  # seconds; doubles with each try
 LONGEST_RETRY = 60.0  # seconds
@@ -24,6 +28,7 @@ TIMEOUT = 30.0  # seconds
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
 MOST_BYTES = 64 << 20  # of one answer, unpacked
 REDIRECTS = 5
+JOURNAL = "journal.jsonl"
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
@@ -173,3 +178,28 @@ def _body(answer: requests.Response) -> bytes:
         if len(body) > MOST_BYTES:
             raise NoAnswer(f"{answer.url} is larger than {MOST_BYTES >> 20} MiB.")
     return bytes(body)
+
+
+class Journal:
+    """Keep a folder of fetched bodies, each file named by its digest, and a journal beside them."""
+
+    def __init__(self, folder: Path, fetch: Callable[[str], bytes]) -> None:
+        self.folder, self.fetch = folder, fetch
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = read_lines(folder / JOURNAL)
+        self.digests: dict[str, str] = {row["address"]: row["sha256"] for row in rows}
+
+    def body(self, address: str) -> bytes:
+        """Read the body of an address, fetched where it is not here or is damaged."""
+        held = self.copy(address)
+        if held.is_file() and sha256(body := held.read_bytes()).hexdigest() == held.name:
+            return body
+        body = self.fetch(address)
+        digest = sha256(body).hexdigest()
+        write_file(self.folder / digest, body)
+        self.digests[address] = digest
+        add_lines(self.folder / JOURNAL, {"address": address, "sha256": digest})
+        return body
+
+    def copy(self, address: str) -> Path:
+        return self.folder / self.digests.get(address, "")

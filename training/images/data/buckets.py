@@ -51,11 +51,7 @@ def buckets_of(resolution: int, step: int) -> tuple[tuple[int, int], ...]:
 
 
 def bucket_for(size: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Choose the bucket whose aspect ratio is nearest; of equals the largest, then the first.
-
-    >>> bucket_for((2500, 1875), buckets_of(1024, 64))
-    (1152, 896)
-    """
+    """Choose the bucket whose aspect ratio is nearest; of equals the largest, then the first."""
     aspect = math.log(size[0] / size[1])
     return min(
         buckets,

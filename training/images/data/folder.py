@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 
 from training.errors import BadCorpus
 from training.images.tables import Data
-from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows, read_words
+from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows
+from training.run.json_lines import read_words
 from training.run.schedule import spread
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")

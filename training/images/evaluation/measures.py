@@ -1,19 +1,29 @@
-"""Draw with base and LoRA, and take every measure of what came out."""
+"""Draw with base and LoRA as anyone would load it, and take every measure of what came out."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
-from training.images.data.folder import Picture, open_picture
-from training.images.data.samples import words_of
-from training.images.drawing.generation import DrawRequest
-from training.images.evaluation import attributes as judges
-from training.images.evaluation import memory
-from training.images.evaluation.features import features_of_all
-from training.images.evaluation.subject import Subject
-from training.images.recipe import ImageRecipe
+from engine.backends.diffusion.pipeline import tile
+from engine.weights.picture_lora import check_lora
+from training.errors import NotPublished
+from training.images.bases import load_pipeline, noise_schedule, resolution_of
+from training.images.data.folder import Picture, Pictures, open_picture, read_folder
+from training.images.data.latent_cache import Cache, Embeddings, Latents
+from training.images.data.samples import Samples, words_of
+from training.images.drawing.generation import DrawRequest, draw, without_lora
+from training.images.evaluation.attributes import RenderJudge, accuracy, is_known
+from training.images.evaluation.memory import features_of, memory_of
+from training.images.lora_files import WEIGHTS
+from training.images.losses import Denoiser, held_out_losses, times_of
+from training.images.recipe import ImageRecipe, require_image_training
 from training.run.schedule import draw_key, spread
 
 WRITERS = ("base", "lora")
@@ -32,31 +42,57 @@ NECKLACE = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True)
 class Measures:
-    subject: Subject
+    recipe: ImageRecipe
+    run: Path
+    pipeline: Any
+    pictures: Pictures
+    resolution: int
+    device: Any
     told: Callable[[str], None]
-    eye: judges.RenderJudge | None = None
-    train: list[Image.Image] = field(default_factory=list)
-    held: list[Image.Image] = field(default_factory=list)
+    judge: RenderJudge | None
 
-    def __post_init__(self) -> None:
-        pictures = self.subject.pictures
-        self.told("reading the photographs")
-        self.train = [thumbnail(picture) for picture in pictures.train]
-        self.held = [thumbnail(picture) for picture in pictures.held_out]
+    @cached_property
+    def train(self) -> list[Image.Image]:
+        return [thumbnail(picture) for picture in self.pictures.train]
+
+    @cached_property
+    def held(self) -> list[Image.Image]:
+        return [thumbnail(picture) for picture in self.pictures.held_out]
+
+    def held_out(self) -> dict[str, Any]:
+        """Measure the held-out loss of base and LoRA, whole and by timestep; empty without pictures."""
+        chosen = spread(self.pictures.held_out, self.recipe.validation.pictures)
+        if not chosen:
+            return {}
+        pipeline = self.pipeline
+        cache = Cache(self.run / "cache", self.pictures.due)
+        latents = Latents(cache, pipeline.vae, self.device)
+        embeddings = Embeddings(cache, pipeline, self.device)
+        samples = Samples(chosen, self.recipe.data, self.resolution, 1, latents, embeddings)
+        schedule = noise_schedule(pipeline)
+        denoiser = Denoiser(pipeline.unet, schedule, self.device, pipeline.unet.dtype, embeddings)
+        with without_lora(pipeline):
+            base = held_out_losses(denoiser, self.recipe, samples)
+        lora = held_out_losses(denoiser, self.recipe, samples)
+        times = times_of(len(schedule.alphas_cumprod), self.recipe.validation.times)
+        return {
+            "pictures": len(chosen),
+            "times": times,
+            "base": {"loss": float(base[1].mean()), "by_time": base[0].tolist()},
+            "lora": {"loss": float(lora[1].mean()), "by_time": lora[0].tolist()},
+        }
 
     def side_by_side(self) -> tuple[list[DrawRequest], dict[str, list[Image.Image]]]:
-        recipe = self.subject.recipe
-        seeds = recipe.validation.seeds
-        wishes = [DrawRequest(prompt, seed) for prompt in prompts_of(recipe) for seed in seeds]
+        prompts, seeds = prompts_of(self.recipe), self.recipe.validation.seeds
+        wishes = [DrawRequest(prompt, seed) for prompt in prompts for seed in seeds]
         return wishes, self.drawn(wishes, "side by side")
 
-    def asked(self, count: int) -> "tuple[list[Picture], list[DrawRequest]]":
-        subject = self.subject
-        chosen = list(spread(subject.pictures.held_out or subject.pictures.train, count))
-        tokenizers = (subject.pipeline.tokenizer, subject.pipeline.tokenizer_2)
-        seed = subject.recipe.run.seed
+    def asked(self, count: int) -> tuple[list[Picture], list[DrawRequest]]:
+        chosen = list(spread(self.pictures.held_out or self.pictures.train, count))
+        tokenizers = (self.pipeline.tokenizer, self.pipeline.tokenizer_2)
+        seed = self.recipe.run.seed
         return chosen, [
             DrawRequest(
                 words_of(picture, tokenizers).text, draw_key(seed, "evaluation", number) % 2**31
@@ -66,50 +102,40 @@ class Measures:
 
     def drawn(self, wishes: Sequence[DrawRequest], what: str) -> dict[str, list[Image.Image]]:
         made: dict[str, list[Image.Image]] = {}
+        shown = self.recipe.validation
+        if self.recipe.training.low_memory:
+            tile(self.pipeline.vae)
         for writer in WRITERS:
             made[writer] = []
-            for picture in self.subject.drawn(wishes, lora=writer == "lora"):
-                made[writer].append(picture)
-                self.told(f"{what}: {writer}, {len(made[writer])} of {len(wishes)}")
+            with nullcontext() if writer == "lora" else without_lora(self.pipeline):
+                for picture in draw(self.pipeline, wishes, shown, shown.size or self.resolution):
+                    made[writer].append(picture)
+                    self.told(f"{what}: {writer}, {len(made[writer])} of {len(wishes)}")
         return made
 
     def memory(self, made: dict[str, list[Image.Image]]) -> dict[str, Any]:
         self.told("looking for training pictures given back")
-        train = features_of_all(self.train)
-        held = features_of_all(self.held) if self.held else []
-        return {
-            writer: memory.memory_of(
-                made[writer], features_of_all(made[writer]), self.train, train, held
-            )
-            for writer in WRITERS
-        }
+        train = features_of(self.train)
+        held = features_of(self.held) if self.held else []
+        return {writer: memory_of(made[writer], self.train, train, held) for writer in WRITERS}
 
     def attributes(
-        self, names: Sequence[str], chosen: "Sequence[Picture]", made: dict[str, list[Image.Image]]
+        self, chosen: Sequence[Picture], made: dict[str, list[Image.Image]]
     ) -> dict[str, Any]:
         """Tell how often each attribute came out as asked, and how far the judge can be trusted."""
-        self.told("judging attributes")
-        pictures = self.subject.pictures
-        known = {
-            part: [judges.known_of(picture.facts, names) for picture in group]
-            for part, group in (
-                ("train", pictures.train),
-                ("held", pictures.held_out),
-                ("asked", chosen),
-            )
-        }
-        if not names or not any(known["train"]) or not any(known["asked"]):
+        asked = sum(is_known(picture.facts) for picture in chosen)
+        if self.judge is None or not asked:
             return {}
-        judge = self.eye or judges.FittedJudge(*only_known(self.train, known["train"]))
-        found: dict[str, Any] = {
-            "judge": type(judge).__name__,
-            "asked": sum(map(bool, known["asked"])),
-        }
-        for part, seen in (("photographs", self.held), *made.items()):
-            facts = known["held" if part == "photographs" else "asked"]
-            shown, wanted = only_known(seen, facts)
-            if shown:
-                found[part] = judges.accuracy(wanted, judge.attributes(shown))
+        self.told("judging attributes")
+        found: dict[str, Any] = {"asked": asked}
+        held = self.pictures.held_out
+        for part, shown in (("photographs", self.held), *made.items()):
+            pairs = zip(shown, held if part == "photographs" else chosen, strict=True)
+            known = [(picture, about.facts) for picture, about in pairs if is_known(about.facts)]
+            if known:
+                seen = self.judge.attributes([picture for picture, _ in known])
+                wanted = [{name: facts[name] for name in seen[0]} for _, facts in known]
+                found[part] = accuracy(wanted, seen)
         return found
 
 
@@ -119,13 +145,39 @@ def thumbnail(picture: Picture) -> Image.Image:
     return opened
 
 
-def only_known(
-    pictures: Sequence[Image.Image], known: Sequence[dict[str, str] | None]
-) -> tuple[list[Image.Image], list[dict[str, str]]]:
-    pairs = [(p, facts) for p, facts in zip(pictures, known, strict=True) if facts is not None]
-    return [picture for picture, _ in pairs], [facts for _, facts in pairs]
-
-
 def prompts_of(recipe: ImageRecipe) -> tuple[str, ...]:
     own = (recipe.data.instance_prompt, *recipe.validation.prompts)
     return tuple(dict.fromkeys((BRACELET, NECKLACE, *own)))
+
+
+def measures_of(
+    recipe: ImageRecipe,
+    run: Path,
+    base: Path | None,
+    told: Callable[[str], None],
+    judge: Path | None,
+) -> Measures:
+    """Load a run's LoRA upon its base; raises NotPublished when the run has none."""
+    folder = Path(recipe.data.folder).expanduser()
+    require_image_training(recipe, folder)
+    if not (run / "lora" / WEIGHTS).is_file():
+        raise NotPublished(
+            f"{recipe.run.name} has no LoRA yet. Run `python -m training.train_image` first."
+        )
+    check_lora(run / "lora")
+    pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+    pipeline = load_pipeline(recipe, base)
+    resolution = resolution_of(recipe, pipeline)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.load_lora_weights(run / "lora", weight_name=WEIGHTS, adapter_name="lora")
+    pipeline.to(device)
+    return Measures(
+        recipe=recipe,
+        run=run,
+        pipeline=pipeline,
+        pictures=pictures,
+        resolution=resolution,
+        device=device,
+        told=told,
+        judge=RenderJudge(judge) if judge else None,
+    )

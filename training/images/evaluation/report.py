@@ -47,13 +47,11 @@ def memory_lines(memory: dict[str, Any]) -> list[str]:
 def attribute_lines(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
-    names = list(found["lora"])
-    lines = [
+    return [
         f"{name} as asked in {found['lora'][name]:.0%} of {found['asked']} pictures (base "
         f"{found['base'][name]:.0%}{judged(found, name)})"
-        for name in names
+        for name in found["lora"]
     ]
-    return [*lines, f"attributes judged by {found['judge']}"]
 
 
 def judged(found: dict[str, Any], name: str) -> str:

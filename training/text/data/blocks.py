@@ -58,13 +58,7 @@ def pack(
 
 
 def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]]:
-    """Cut one work's tokens.
-
-    >>> list(cut([5, 6, 7, 8, 9], 3, bos=2))
-    [[2, 5, 6], [2, 7, 8], [2, 9]]
-    >>> list(cut([5, 6, 7, 8, 9], 3, bos=None))
-    [[5, 6, 7], [7, 8, 9]]
-    """
+    """Cut one work's tokens."""
     step = size - 1
     if bos is not None:
         for start in range(0, len(tokens), step):

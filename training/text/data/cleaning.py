@@ -16,11 +16,7 @@ GUTENBERG_END = re.compile(r"\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG", re.S)
 
 
 def paragraphs_of(text: str) -> tuple[str, ...]:
-    r"""Split at blank lines and clean each paragraph.
-
-    >>> paragraphs_of("One\nline.\n\n\n  Two \u200bspaces.\n")
-    ('One line.', 'Two spaces.')
-    """
+    """Split at blank lines and clean each paragraph."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     start, end = GUTENBERG_START.search(text), GUTENBERG_END.search(text)
     text = text[start.end() if start else 0 : end.start() if end else len(text)]
@@ -29,11 +25,7 @@ def paragraphs_of(text: str) -> tuple[str, ...]:
 
 
 def clean_paragraph(text: str) -> str:
-    """NFC, no control characters, single plain spaces.
-
-    >>> clean_paragraph(" a \\n b\\x07 ")
-    'a b'
-    """
+    """NFC, no control characters, single plain spaces."""
     return SPACES.sub(" ", CONTROL.sub("", unicodedata.normalize("NFC", text))).strip()
 
 

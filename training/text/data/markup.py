@@ -49,11 +49,7 @@ class PlainText(HTMLParser):
 
 
 def text_of(page: str) -> str:
-    """Take the text out of an (X)HTML page, paragraphs parted by blank lines; leave plain text.
-
-    >>> text_of("<html><h2>I</h2><p>It <i>was</i><a epub:type='noteref'>1</a> late.</p></html>")
-    'I\\n\\nIt was late.'
-    """
+    """Take the text out of an (X)HTML page, paragraphs parted by blank lines; leave plain text."""
     if "<html" not in page[:2000].lower():
         return page
     parser = PlainText()

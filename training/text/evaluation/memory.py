@@ -25,11 +25,7 @@ class TrainingText:
             self.long_grams.update(grams(tokens, SHARED_GRAM))
 
     def longest_run(self, tokens: Sequence[int]) -> int:
-        """Measure the longest run of tokens that stands in the training text word for word.
-
-        >>> TrainingText([[1, 2, 3, 4, 5, 6, 7]]).longest_run([9, 2, 3, 4, 5, 6, 8])
-        5
-        """
+        """Measure the longest run of tokens that stands in the training text word for word."""
         longest = 0
         for start, gram in enumerate(grams(tokens, SEED_GRAM)):
             for number, place in self.places.get(gram, ()):

@@ -6,8 +6,6 @@ from typing import Any
 from training.run.evaluation import table
 
 Values = dict[str, Any]
-MATRIX_CHART = "matrix.png"
-STYLE_CHART = "style.png"
 DIVERSITY = {
     "distinct_1": ("distinct words", ".3f"),
     "distinct_2": ("distinct pairs", ".3f"),
@@ -24,13 +22,12 @@ def page(values: Values, command: str) -> str:
         "## Perplexity on held-out works",
         matrix_table(values["matrix"]),
         gains(values["matrix"]),
-        f"![Bits per byte]({MATRIX_CHART})",
         "## Style classifier",
         "Character 3- to 5-grams, TF-IDF, logistic regression, fitted on the training texts. "
         f"Share of {values['samples']} samples a writer (neutral prompts, no author named).",
     ]
     if values["style"]:
-        parts += [style_table(values["style"], values["ceiling"]), f"![Style]({STYLE_CHART})"]
+        parts.append(style_table(values["style"], values["ceiling"]))
     else:
         parts.append("Not measured: it takes at least two authors.")
     parts += [
