@@ -28,7 +28,7 @@ from training.images.data.folder import read_folder
 from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
-from training.run.checkpoints import all_of, latest
+from training.run.checkpoints import all_of
 from training.run.expiry import due_of
 from training.run.stage import memory_told
 from training.train_image import MEMORY_HELP, train_image
@@ -158,11 +158,11 @@ def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
     )
     two = tmp_path / "disc-tiny"
     until = time.monotonic() + 90
-    while latest(two / "checkpoints") is None and time.monotonic() < until:
+    while not all_of(two / "checkpoints") and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    reached = latest(two / "checkpoints")
+    reached = all_of(two / "checkpoints")[-1]
     assert reached is not None and reached.name < "step-000016"
     subprocess.run(command, check=True, capture_output=True, env=environment)
     assert difference(one / "lora" / WEIGHTS, two / "lora" / WEIGHTS) == 0.0

@@ -16,7 +16,7 @@ from training_base import losses, make_recipe
 
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
-from training.run.checkpoints import all_of, latest
+from training.run.checkpoints import all_of
 from training.run.recipe import Recipe, load_recipe
 from training.run.stage import memory_told
 from training.sources.text_folder import FolderSource
@@ -93,11 +93,11 @@ def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
     command += [word for change in changes for word in ("--set", change)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
-    while latest(two / "checkpoints") is None and time.monotonic() < until:
+    while not all_of(two / "checkpoints") and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    reached = latest(two / "checkpoints")
+    reached = all_of(two / "checkpoints")[-1]
     assert reached is not None and reached.name < "step-000016"
     subprocess.run(command, check=True, capture_output=True)
     assert equal(one, two)

@@ -1,10 +1,4 @@
-"""Write captions for a data folder's pictures, with GPT-4.1 or another server.
-
-    python -m training.caption training/recipes/coronet-harvest.toml
-    python -m training.caption training/recipes/coronet-harvest.toml --max-usd 5
-
-Run it again after an interruption: no question that was answered is asked twice.
-"""
+"""Write captions for a data folder's pictures, with GPT-4.1 or another server."""
 
 import time
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""Sixteen prompts, base beside LoRA, the same seeds: one picture that shows what an expert can do.
-
-    python -m training.contact_sheet engine/models/jewel-base engine/experts/jewel/adapter \\
-        --out docs/pictures/jewel.png
-"""
+"""Sixteen prompts, base beside LoRA, the same seeds: one picture that shows what an expert can do."""
 
 from pathlib import Path
 from typing import Annotated

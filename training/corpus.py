@@ -1,10 +1,4 @@
-"""Stage one: acquire, clean, dedupe, filter, split and pack a corpus.
-
-    python -m training.corpus training/recipes/lovecraft-embedded.toml --corpus DIR
-
-Writes `corpus/` into the run's folder: the works of each split, what was dropped and why, the
-blocks of tokens and `run.json`.
-"""
+"""Stage one: acquire, clean, dedupe, filter, split and pack a corpus into the run's `corpus/`."""
 
 import time
 from collections import Counter

@@ -1,10 +1,4 @@
-"""Judge a LoRA for pictures: base against LoRA, the same prompts and seeds.
-
-    python -m training.evaluate_image training/recipes/jewel-embedded.toml --data DIR
-
-Writes a side-by-side sheet, one Markdown page and the figures: held-out loss, whether training
-pictures come back, and attributes as asked.
-"""
+"""Judge a LoRA for pictures: base against LoRA, the same prompts and seeds."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

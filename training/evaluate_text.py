@@ -1,10 +1,6 @@
 """Stage three: has an expert learnt its author's manner, and only the manner?
 
-    python -m training.evaluate_text training/recipes/lovecraft-embedded.toml \\
-        training/recipes/agatha-embedded.toml training/recipes/newsroom-embedded.toml
-
-Recipes named together are compared: every expert on every author's held-out works. Writes one
-Markdown page, and the figures into each run's run.json.
+Recipes named together are compared: every expert on every author's held-out works.
 """
 
 import random

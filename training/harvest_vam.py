@@ -1,12 +1,4 @@
-"""Fetch pictures and records of jewellery from the V&A, politely, for at most four weeks.
-
-    python -m training.harvest_vam training/recipes/coronet-harvest.toml --dry-run
-    python -m training.harvest_vam training/recipes/coronet-harvest.toml
-    python -m training.harvest_vam training/recipes/coronet-harvest.toml verify
-    python -m training.harvest_vam training/recipes/coronet-harvest.toml prune
-
-Run it again after an interruption: it goes on where it stopped and fetches nothing twice.
-"""
+"""Fetch pictures and records of jewellery from the V&A, politely, for at most four weeks."""
 
 from enum import StrEnum
 from pathlib import Path

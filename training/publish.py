@@ -1,12 +1,4 @@
-"""Stage four: put a trained adapter into an expert's folder, with its card and model card.
-
-It takes text recipes and image recipes alike.
-
-    python -m training.publish training/recipes/lovecraft-embedded.toml
-
-Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only replaced with
---replace. With --gguf, also writes the adapter as llama.cpp takes it.
-"""
+"""Stage four: put a trained adapter, for text or pictures, into an expert's folder with its cards."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Delete texts and museum pictures whose time is over.
-
-python -m training.purge --runs runs
-"""
+"""Delete texts and museum pictures whose time is over."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,11 +1,7 @@
 """Train a small image base of exactly SDXL's layout, from captioned renders to a pipeline folder.
 
-    python -m training.render_jewellery --out runs/shop
-    python -m training.train_base_image training/recipes/jewel-base.toml --into FOLDER
-
 It runs in two parts, the autoencoder (which may see more folders than the recipe's own, in both
-manners) and then the UNet with its text encoders. Run it again after an interruption: it goes on
-from the last checkpoint. --only-autoencoder stops after the first part, while renders are made.
+manners) and then the UNet with its text encoders.
 """
 
 import shutil

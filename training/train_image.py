@@ -1,11 +1,6 @@
 """Fit a DreamBooth LoRA for pictures to a base of SDXL's layout.
 
-    python -m training.train_image training/recipes/jewel-embedded.toml --data DIR
-
-Run it again after an interruption: it goes on from the last checkpoint, and ends with the same
-weights as a run that was never stopped. For several GPUs:
-
-    accelerate launch -m training.train_image RECIPE
+A run that was broken off ends with the same weights as one that never was.
 """
 
 import time

@@ -1,11 +1,6 @@
 """Stage two: fit a LoRA or QLoRA adapter to a corpus.
 
-    python -m training.train_text training/recipes/lovecraft-embedded.toml
-
-Run it again after an interruption: it goes on from the last checkpoint, and ends with the same
-weights as a run that was never stopped. For several GPUs:
-
-    accelerate launch -m training.train_text RECIPE
+A run that was broken off ends with the same weights as one that never was.
 """
 
 from pathlib import Path

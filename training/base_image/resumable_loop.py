@@ -48,11 +48,10 @@ class Part:
         )
 
     def resume(self) -> None:
-        newest = checkpoints.latest(self.folder)
+        newest = checkpoints.resume(self.folder, self.state.digest)
         if newest is None:
             return
-        state, tensors, optimiser = checkpoints.load(newest)
-        checkpoints.check_same_run(state, self.state.digest)
+        state, tensors, optimiser = newest
         with torch.no_grad():
             for name, weight in (self.weights | self.buffers).items():
                 weight.copy_(tensors[name])

@@ -40,7 +40,7 @@ def save(
     adapter: "dict[str, Tensor]",
     optimiser: dict[str, Any],
     kept: int = KEPT,
-) -> Path:
+) -> None:
     """Write the checkpoint of a step, then let go of older ones."""
     import torch
     from safetensors import SafetensorError
@@ -58,8 +58,9 @@ def save(
             f"The checkpoint of step {progress.step} could not be written: {in_one_line(error)} Make "
             "room on the disk, then run the same command again: it goes on from the one before."
         ) from error
-    prune(folder, kept, progress.best_step)
-    return path
+    for old in all_of(folder)[:-kept]:
+        if int(old.name[5:]) != progress.best_step:
+            shutil.rmtree(old)
 
 
 def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
@@ -71,25 +72,22 @@ def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
     return progress, load_file(path / "adapter.safetensors"), optimiser
 
 
-def latest(folder: Path) -> Path | None:
-    return next(reversed(all_of(folder)), None)
+def resume(
+    folder: Path, digest: str
+) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]] | None":
+    """Load the newest checkpoint, if there is one; raises TrainingStopped for another recipe's."""
+    there = all_of(folder)
+    if not there:
+        return None
+    found = load(there[-1])
+    if found[0].digest != digest:
+        raise TrainingStopped(
+            "This run's checkpoints were made with another recipe or corpus. Give the recipe a "
+            "new [run] name, or start over with --fresh (the old checkpoints are deleted)."
+        )
+    return found
 
 
 def all_of(folder: Path) -> list[Path]:
     """List whole checkpoints, oldest first; a half-written one has another name."""
     return sorted(path for path in folder.glob("step-*") if path.name[5:].isdigit())
-
-
-def prune(folder: Path, kept: int = KEPT, best: int = 0) -> None:
-    for path in all_of(folder)[:-kept]:
-        if int(path.name[5:]) != best:
-            shutil.rmtree(path)
-
-
-def check_same_run(progress: Progress, digest: str) -> None:
-    """Raise TrainingStopped when a checkpoint was made by another recipe or corpus."""
-    if progress.digest != digest:
-        raise TrainingStopped(
-            "This run's checkpoints were made with another recipe or corpus. Give the recipe a "
-            "new [run] name, or start over with --fresh (the old checkpoints are deleted)."
-        )

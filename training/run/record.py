@@ -55,23 +55,14 @@ def packages() -> dict[str, str]:
 
 def commit() -> str:
     """Name the checkout's commit, with `+` for uncommitted changes; empty outside a checkout."""
-    here = Path(__file__).parents[1]
+    git = ("git", "-C", str(Path(__file__).parents[1]))
+    options: Any = {"capture_output": True, "text": True, "check": True, "timeout": GIT_SECONDS}
     try:
-        head = git("rev-parse", "HEAD", folder=here)
-        return head + ("+" if git("status", "--porcelain", "--", ".", folder=here) else "")
+        head: str = subprocess.run((*git, "rev-parse", "HEAD"), **options).stdout.strip()
+        changed = subprocess.run((*git, "status", "--porcelain", "--", "."), **options).stdout
+        return head + ("+" if changed.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def git(*words: str, folder: Path) -> str:
-    answer = subprocess.run(
-        ("git", "-C", str(folder), *words),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=GIT_SECONDS,
-    )
-    return answer.stdout.strip()
 
 
 def now() -> str:

@@ -91,11 +91,10 @@ class RunSession(ABC):
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        newest = checkpoints.latest(self.folder)
+        newest = checkpoints.resume(self.folder, self.progress.digest)
         if newest is None:
             return
-        progress, tensors, optimiser = checkpoints.load(newest)
-        checkpoints.check_same_run(progress, self.progress.digest)
+        progress, tensors, optimiser = newest
         self.put(tensors, progress.step)
         self.optimiser.load_state_dict(optimiser)
         if progress.scaler and self.accelerator.scaler is not None:

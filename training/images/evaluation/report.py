@@ -10,53 +10,34 @@ NEAREST = "training-pictures/nearest.png"
 
 def lines_of(values: dict[str, Any]) -> list[str]:
     """Say every figure in a line, for the page and the model card."""
-    return [
-        *held_out_lines(values["held_out"]),
-        *memory_lines(values["memory"]),
-        *attribute_lines(values["attributes"]),
-    ]
-
-
-def held_out_lines(held: dict[str, Any]) -> list[str]:
-    if not held:
-        return ["no object was held out, so there is no held-out loss"]
-    base, lora = held["base"]["loss"], held["lora"]["loss"]
-    return [
-        f"held-out loss on {held['pictures']} pictures, the same noise for both: base {base:.4f}, "
-        f"LoRA {lora:.4f} ({(lora - base) / base:+.1%})"
-    ]
-
-
-def memory_lines(memory: dict[str, Any]) -> list[str]:
-    lora = memory["lora"]
-    line = (
+    held, base, lora = values["held_out"], values["memory"]["base"], values["memory"]["lora"]
+    lines = ["no object was held out, so there is no held-out loss"]
+    if held:
+        before, after = held["base"]["loss"], held["lora"]["loss"]
+        lines = [
+            f"held-out loss on {held['pictures']} pictures, the same noise for both: base "
+            f"{before:.4f}, LoRA {after:.4f} ({(after - before) / before:+.1%})"
+        ]
+    lines.append(
         f"nearest training picture of {lora['pictures']} drawn ones: similarity {lora['p95']:.3f} "
-        f"(95th percentile), {lora['p99']:.3f} (99th); the base's: {memory['base']['p95']:.3f}, "
-        f"{memory['base']['p99']:.3f}; near-duplicates by hash: {lora['near_duplicates']}"
+        f"(95th percentile), {lora['p99']:.3f} (99th); the base's: {base['p95']:.3f}, "
+        f"{base['p99']:.3f}; near-duplicates by hash: {lora['near_duplicates']}"
     )
-    if "suspect_share" not in lora:
-        return [line]
-    return [
-        line,
-        f"nearer to a training picture than 99 in 100 held-out photographs are: "
-        f"{lora['suspect_share']:.1%} of its pictures (aim: 1 % at most); nearer to training than to "
-        f"held-out photographs by {lora['gap']:+.3f} (aim: about 0)",
-    ]
-
-
-def attribute_lines(found: dict[str, Any]) -> list[str]:
-    if not found:
-        return []
-    return [
-        f"{name} as asked in {found['lora'][name]:.0%} of {found['asked']} pictures (base "
-        f"{found['base'][name]:.0%}{judged(found, name)})"
-        for name in found["lora"]
-    ]
-
-
-def judged(found: dict[str, Any], name: str) -> str:
+    if "suspect_share" in lora:
+        lines.append(
+            f"nearer to a training picture than 99 in 100 held-out photographs are: "
+            f"{lora['suspect_share']:.1%} of its pictures (aim: 1 % at most); nearer to training "
+            f"than to held-out photographs by {lora['gap']:+.3f} (aim: about 0)"
+        )
+    found = values["attributes"]
     real = found.get("photographs")
-    return f"; the judge is right on {real[name]:.0%} of held-out photographs" if real else ""
+    for name, share in found.get("lora", {}).items():
+        judged = f"; the judge is right on {real[name]:.0%} of held-out photographs" if real else ""
+        lines.append(
+            f"{name} as asked in {share:.0%} of {found['asked']} pictures (base "
+            f"{found['base'][name]:.0%}{judged})"
+        )
+    return lines
 
 
 def page(name: str, values: dict[str, Any], command: str) -> str:
