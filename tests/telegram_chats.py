@@ -1,7 +1,7 @@
 """The chats, people and messages behind the loopback Bot API server, and the limits of each chat."""
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ BOT = {
 }
 PRIVATE_BURST, PRIVATE_RATE = 4, 1.0  # messages at once, then one a second
 GROUP_WINDOW, GROUP_MOST = 60.0, 20
-DRAFT_RATE = 4.0
 
 
 @dataclass
@@ -33,7 +32,6 @@ class Chat:
     topics: set[int] = field(default_factory=set)
     moved_to: int = 0
     sent: deque[float] = field(default_factory=deque)
-    drafted: deque[float] = field(default_factory=deque)
     forbidden_until: float = 0.0
 
     @property
@@ -48,7 +46,6 @@ class World:
         self.limits = limits
         self.chats: dict[int, Chat] = {}
         self.messages: dict[tuple[int, int], dict[str, Any]] = {}
-        self.drafts: dict[tuple[int, int], list[tuple[float, str]]] = defaultdict(list)
         self.queries: dict[str, float] = {}
         self.disobeyed = Counter[str]()  # limits that the bot should have kept by itself
         self.updates: list[Any] = []
@@ -179,18 +176,18 @@ class World:
         if thread and thread not in chat.topics:
             raise bad("message thread not found")
 
-    def _paced(self, chat: Chat, *, draft: bool = False) -> None:
+    def _paced(self, chat: Chat) -> None:
         if not self.limits:
             return
         now = time.monotonic()
         if now < chat.forbidden_until - 0.05:
             self.disobeyed["retry_after"] += 1
             raise _flood(chat.forbidden_until - now)
-        times = chat.drafted if draft else chat.sent
+        times = chat.sent
         window, most = GROUP_WINDOW, GROUP_MOST
         if chat.private:
             window = PRIVATE_BURST / PRIVATE_RATE
-            most = int(window * DRAFT_RATE) if draft else PRIVATE_BURST + 1
+            most = PRIVATE_BURST + 1
         while times and times[0] < now - window:
             times.popleft()
         if len(times) >= most:

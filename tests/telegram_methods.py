@@ -140,18 +140,6 @@ class Methods(World):
         file = {"file_id": "d1", "file_unique_id": "d1", "file_size": len(document)}
         return self._send(params, "document", {"document": file, **body_of(params, "caption")})
 
-    def _api_sendmessagedraft(self, params: Params, _files: Files) -> bool:
-        chat = self._open(params)
-        if not chat.private:
-            raise bad("chat not found")
-        draft = int(params.get("draft_id") or 0)
-        if not draft:
-            raise bad("RANDOM_ID_INVALID")
-        self._paced(chat, draft=True)
-        text = body_of(params, "text", empty=True)["text"]
-        self.drafts[(chat.about["id"], draft)].append((time.monotonic(), text))
-        return True
-
     def _api_editmessagetext(self, params: Params, _files: Files) -> dict:
         return self._edit(params, body_of(params, "text"))
 

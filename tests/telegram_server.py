@@ -1,7 +1,7 @@
 """A loopback Bot API server: as much of the wire as the bot uses, with its limits and its faults.
 
 It is one reading of the protocol. It runs in the test's own loop; the bot is another process. What a
-person does is a method (`say`, `press`, `shut`); what the bot did is in `calls`, `messages`, `drafts`.
+person does is a method (`say`, `press`, `shut`); what the bot did is in `calls`, `messages`.
 """
 
 import asyncio

@@ -239,7 +239,7 @@ def test_a_very_long_answer_is_its_opening_and_a_file():
 
 @given(st.text(max_size=12_000))
 def test_a_growing_text_and_a_caption_always_fit(text):
-    assert units(growing(text, "a note").plain) <= 4096
+    assert units(growing(text).plain) <= 4096
     assert units(caption([text]).plain) <= 1024
 
 

@@ -52,7 +52,7 @@ async def test_what_was_promised_before_a_kill_arrives_after_it_once(tmp_path, s
         server.press(before, "Again", 7)
         await server.until(lambda: len(server.shown(7)) == 2)
         server.say("/story four ::slow:: five six seven eight nine")
-        await server.until(lambda: any("four" in t for s in server.drafts.values() for _, t in s))
+        await server.until(lambda: any("four" in m["text"] for m in server.shown(7)))
         assert await program.end(signal.SIGTERM) == 0
         await server.answer_in(7, "I am being restarted.")
     async with program:

@@ -13,7 +13,7 @@ from bot.messages.buttons import Verb, button
 from bot.telegram_client.address import Place
 from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.handlers import Handlers
-from bot.telegram_client.live_message import BELOW, DraftedMessage, LiveMessage
+from bot.telegram_client.live_message import LiveMessage
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.rendering import Photo, Text, TextMessage, plain
 from bot.telegram_client.update_queue import CONFLICT, poll
@@ -115,13 +115,6 @@ async def test_an_unknown_topic_is_the_chat_itself(server, sender):
     assert len(server.shown(-1001)) == 1
 
 
-async def test_a_draft_grows_in_the_topic_of_a_private_chat(server, sender):
-    server.chats[7].topics.add(4)
-    await sender.draft(Place(chat=7, thread=4), 3, plain("It rained"))
-    (call,) = server.made("sendMessageDraft")
-    assert call.status == 200 and int(call.params["message_thread_id"]) == 4
-
-
 async def test_a_reply_to_a_deleted_message_is_a_message(server, sender):
     await sender.deliver(ADA, words("Hm."), reply_to=99_999)
     assert len(server.shown(7)) == 1
@@ -130,87 +123,40 @@ async def test_a_reply_to_a_deleted_message_is_a_message(server, sender):
 async def test_a_group_sees_one_message_grow(server, sender):
     stage = LiveMessage(sender, READERS)
     for text in ("It", "It rained", "It rained hard"):
-        stage.show(words("writing", CANCEL), plain(text))
+        stage.show(words(text, CANCEL))
         await asyncio.sleep(0.05)
     await stage.finish([words("It rained hard."), words("Then it stopped.")])
     assert [m["text"] for m in server.shown(-1001)] == ["It rained hard.", "Then it stopped."]
     assert server.disobeyed["identical edit"] == 0
 
 
-@pytest.mark.parametrize("stage", [LiveMessage, DraftedMessage])
 async def test_a_long_pause_is_not_slept_out_but_told_so_that_it_outlasts_the_process(
-    server, sender, stage
+    server, sender
 ):
     server.fail("sendMessage", 429, retry_after=3600)
     with pytest.raises(TooFast) as caught:
-        await stage(sender, ADA).finish([words("The end.")], 60)
+        await LiveMessage(sender, ADA).finish([words("The end.")], 60)
     assert caught.value.seconds == 3600
     with pytest.raises(TooFast):  # nor is another one tried meanwhile
-        await stage(sender, ADA).finish([words("The end.")], 60)
+        await LiveMessage(sender, ADA).finish([words("The end.")], 60)
     assert len(server.made("sendMessage")) == 1
 
 
 async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
     stage = LiveMessage(sender, READERS)
-    stage.show(words("writing", CANCEL), None)
+    stage.show(words("writing", CANCEL))
     await server.until(lambda: server.shown(-1001))
     server.fail("editMessageText", "drop_after", "drop", 500)
     await stage.finish([words("The end.")])
     assert [m["text"] for m in server.shown(-1001)] == ["The end."]
 
 
-async def test_a_private_chat_sees_drafts_and_then_one_message(server, sender):
-    stage = DraftedMessage(sender, ADA, draft=3)
-    stage.show(words("writing", CANCEL), None)
-    await server.until(lambda: server.shown(7))
-    for count, text in enumerate(("It", "It rained"), 1):
-        stage.show(words("writing", CANCEL), plain(text))
-        await server.until(lambda count=count: len(server.drafts[(7, 3)]) == count)
-    await stage.finish([words("It rained.")])
-    assert [m["text"] for m in server.shown(7)] == ["It rained."]
-    assert [text for _, text in server.drafts[(7, 3)]] == ["It", "It rained"]
-
-
-@pytest.mark.parametrize(("fault", "copies"), [("drop", 1), ("drop_after", 2)])
-async def test_an_end_that_may_be_lost_takes_the_place_of_the_short_message(
-    server, sender, fault, copies
-):
-    stage = DraftedMessage(sender, ADA)
-    stage.show(words("writing", CANCEL), None)
-    await server.until(lambda: server.shown(7))
-    server.fail("sendMessage", fault)
-    await stage.finish([words("The end.")])
-    assert [m["text"] for m in server.shown(7)] == ["The end."] * copies
-    assert len(server.made("sendMessage")) == 2
-
-
-async def test_a_short_message_that_cannot_be_deleted_points_to_the_answer(server, sender):
-    stage = DraftedMessage(sender, ADA)
-    stage.show(words("writing", CANCEL), None)
-    await server.until(lambda: server.shown(7))
-    server.fail("deleteMessage", 400)
-    await stage.finish([words("The end.")])
-    assert [(m["text"], buttons(m)) for m in server.shown(7)] == [(BELOW, []), ("The end.", [])]
-
-
-async def test_where_drafts_are_refused_the_message_grows_by_edits(server, sender):
-    server.fail("sendMessageDraft", 400)
-    stage = DraftedMessage(sender, ADA)
-    for text in ("It", "It rained", "It rained hard"):
-        stage.show(words("writing", CANCEL), plain(text))
-        await server.until(lambda: server.made("sendMessageDraft"))
-        await asyncio.sleep(0.05)
-    await server.until(lambda: server.shown(7)[0]["text"] == "It rained hard")
-    assert buttons(server.shown(7)[0])[0]["text"] == "Cancel"
-    assert len(server.made("sendMessageDraft")) == 1
-
-
 async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, sender):
     stage = LiveMessage(sender, READERS)
-    stage.show(words("writing", CANCEL), None)
+    stage.show(words("writing", CANCEL))
     await server.until(lambda: server.shown(-1001))
     server.messages.clear()
-    stage.show(words("writing", CANCEL), plain("It"))
+    stage.show(words("It", CANCEL))
     await server.until(lambda: server.made("editMessageText"))
     await stage.finish([words("It rained.")])
     assert [m["text"] for m in server.shown(-1001)] == ["It rained."]
@@ -218,8 +164,8 @@ async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, s
 
 async def test_a_preview_becomes_the_picture(server, sender):
     stage = LiveMessage(sender, READERS)
-    stage.show(words("waiting", CANCEL), None)
-    stage.show(Photo(data=PNG, text=plain("step 1"), rows=CANCEL), None)
+    stage.show(words("waiting", CANCEL))
+    stage.show(Photo(data=PNG, text=plain("step 1"), rows=CANCEL))
     await server.until(lambda: server.made("editMessageMedia", "sendPhoto"))
     await stage.finish([Photo(data=PNG + b"x", text=plain("A ring.")), words("seed 2")])
     first = server.shown(-1001)[0]
@@ -229,7 +175,7 @@ async def test_a_preview_becomes_the_picture(server, sender):
 
 async def test_where_a_message_cannot_become_a_picture_a_new_one_is_sent(server, sender):
     stage = LiveMessage(sender, READERS)
-    stage.show(words("waiting", CANCEL), None)
+    stage.show(words("waiting", CANCEL))
     await server.until(lambda: server.shown(-1001))
     server.fail("editMessageMedia", 404)
     await stage.finish([Photo(data=PNG, text=plain("A ring."))])
@@ -255,8 +201,8 @@ async def test_where_nothing_may_be_written_that_is_the_end(server, sender):
 
 
 async def test_an_answer_left_for_a_restart_says_so_in_its_message(server, sender):
-    stage = DraftedMessage(sender, ADA)
-    stage.show(words("writing", CANCEL), plain("It"))
+    stage = LiveMessage(sender, ADA)
+    stage.show(words("It", CANCEL))
     await server.until(lambda: server.shown(7))
     await stage.leave(words("Restarting."))
     assert [m["text"] for m in server.shown(7)] == ["Restarting."]

@@ -18,7 +18,6 @@ from engine.shutdown import end
 DISCORD_SECONDS = 1.1  # between edits in one channel
 TELEGRAM_SECONDS = 1.1  # between messages and edits in one private chat
 GROUP_SECONDS = 3.1  # in a Telegram group: 20 a minute
-DRAFT_SECONDS = 0.5  # between drafts in a Telegram private chat
 DEADLINE_SECONDS = 600.0  # a final value is tried this long; after that it is the outbox's
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one again and again
 MAX_PACES = 10_000  # chats remembered

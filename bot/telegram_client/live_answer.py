@@ -1,9 +1,7 @@
 """One answer in a Telegram chat, with signs of life on the way."""
 
 import asyncio
-import itertools
 from dataclasses import replace
-from typing import Any
 
 from telegram.error import TelegramError
 
@@ -15,24 +13,21 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.telegram_client.address import Place, address
 from bot.telegram_client.api import Barred, Unsure
-from bot.telegram_client.live_message import DraftedMessage, LiveMessage
+from bot.telegram_client.live_message import LiveMessage
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.rendering import (
     Part,
     TextMessage,
+    grown,
     joined,
     parts_of,
     quiet,
     reply_parts,
-    status_of,
-    text_of,
 )
 from engine.shutdown import end
 
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
 PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this process
-
-_draft_ids = itertools.count(1)
 
 
 class TelegramAnswer(LiveAnswer):
@@ -59,11 +54,8 @@ class TelegramAnswer(LiveAnswer):
         self._marked = unsure and not message
         self.barred = False  # it could not be shown, for want of a right in the chat
         self.sent: list[int] = []  # the numbers of its messages
-        shared: dict[str, Any] = {"message": message, "note": self._note, "locale": who.locale}
-        self._message = (
-            DraftedMessage(sender, place, reply_to, draft=next(_draft_ids), unsure=unsure, **shared)
-            if place.private
-            else LiveMessage(sender, place, reply_to, **shared)
+        self._message = LiveMessage(
+            sender, place, reply_to, message=message, note=self._note, locale=who.locale
         )
 
     async def follow(self, events: Events) -> Reply | None:
@@ -84,8 +76,7 @@ class TelegramAnswer(LiveAnswer):
         return None
 
     def grow(self) -> None:
-        status = status_of(self.draft, self.registry, self.who.locale)
-        self._message.show(status, text_of(self.draft))
+        self._message.show(grown(self.draft, self.registry, self.who.locale))
 
     async def finish(self, final: Final) -> list[str]:
         """Send the end; a second time, marked, if the first may be lost: rather twice than never."""

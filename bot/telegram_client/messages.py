@@ -18,7 +18,6 @@ from telegram import (
 from telegram.error import InvalidToken, TelegramError
 
 from bot.clients.pacing import (
-    DRAFT_SECONDS,
     GROUP_SECONDS,
     TELEGRAM_SECONDS,
     Clock,
@@ -68,9 +67,6 @@ class Sender:
 
     def pace(self, place: Place) -> Pace:
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
-
-    def draft_pace(self, place: Place) -> Pace:
-        return self._paces.of(f"draft {place.chat}", DRAFT_SECONDS)
 
     async def deliver(
         self, place: Place, part: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
@@ -135,14 +131,6 @@ class Sender:
             else:
                 shared = {**mode, **keyboard, "link_preview_options": NO_PREVIEW}
                 await self._api.edit_message_text(words, where.chat, message, **shared)
-
-        await self._again(place, call)
-
-    async def draft(self, place: Place, draft: int, text: Text) -> None:
-        async def call(where: Place, marked: bool) -> None:
-            words, mode = _worded(text, marked)
-            mode["message_thread_id"] = where.thread or None  # private chats can have topics too
-            await self._api.send_message_draft(where.chat, draft, words, **mode)
 
         await self._again(place, call)
 

@@ -80,11 +80,11 @@ def joined(*texts: Text) -> Text:
     return Text(GAP.join(t.html for t in some), GAP.join(t.plain for t in some))
 
 
-def growing(text: str, note: str = "") -> Text:
+def growing(text: str) -> Text:
     """Show the end of an unfinished text, with a sign that more comes."""
     if utf16(text) > SHOWN:
         text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
-    return joined(plain(f"{text} …"), quiet(note))
+    return plain(f"{text} …")
 
 
 def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
@@ -111,16 +111,14 @@ def caption(lines: Iterable[str]) -> Text:
     return quiet(text)
 
 
-def status_of(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
-    """Make the line about an answer under way, with the button to cancel it; or a picture's preview."""
+def grown(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
+    """Show an answer under way: a picture's preview, the text so far, or a line about it."""
     line, rows = quiet(wording.progress(draft, locale)), buttons_for(draft, registry, locale)
+    if draft.text.strip():
+        return TextMessage(text=growing(draft.text), rows=rows)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)
-
-
-def text_of(draft: Draft) -> Text | None:
-    return growing(draft.text) if draft.text.strip() else None
 
 
 def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: str) -> list[Part]:
@@ -144,7 +142,7 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
         case Failed(message=message):
             return [TextMessage(text=plain(spoken(message, locale)), rows=rows)]
         case _:
-            return [status_of(draft, registry, locale)]
+            return [grown(draft, registry, locale)]
 
 
 def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
