@@ -13,6 +13,7 @@ from engine.errors import SetupError
 from engine.settings import Settings
 
 GONE = {  # settings of older versions, and what to do without them
+    "DISCORD_SHARDS": "Take it out: one connection hears all servers, up to Discord's limit of 2,500.",
     "PASTICHE_MEDIA_URL": "Set PASTICHE_MEDIA_FOLDER, a folder that all machines share.",
     "TELEGRAM_WEBHOOK_URL": "Take it out: Telegram is polled.",
 }
@@ -27,7 +28,6 @@ class PlatformSettings(BaseSettings):
     discord_token: SecretStr | None = None
     discord_api_base: str = ""
     discord_gateway_url: str = ""
-    discord_shards: str = ""
     telegram_token: SecretStr | None = None
     telegram_api_base: str = ""
     message_content: bool = False

@@ -1,4 +1,4 @@
-"""Several bots on one ledger: one listener for each shard, one poller, one sender for each debt."""
+"""Several bots on one ledger: one listener, one poller, one sender for each debt."""
 
 import asyncio
 import signal
@@ -11,9 +11,7 @@ from postgres import KEY
 from program import start, stop
 from telegram_server import TelegramServer
 
-from bot.clients.lease import LeaseLostError, holding
-from bot.discord_client.gateway import SINGLE, Shards, listen_alone, read_shards
-from engine.errors import SetupError
+from bot.clients.lease import LeaseLostError, while_alone
 from engine.ledger.leases import RENEW_SECONDS, Leases
 from engine.ledger.ledger import new_id
 from engine.ledger.outbox import FRESH_SECONDS, HOLD_SECONDS, Outbox
@@ -34,22 +32,26 @@ async def lapse(ledger) -> None:
         await connection.exec_driver_sql("update leases set until = until - 60")
 
 
-async def test_the_second_waits_says_for_whom_and_follows(leases) -> None:
+async def test_the_second_waits_says_for_whom_and_follows(leases, caplog) -> None:
     one, two = leases
-    told: list[str] = []
     order: list[str] = []
 
     async def second() -> None:
-        async with holding(two, ("shard",), told.append):
-            order.append("two")
+        order.append("two")
 
-    async with holding(one, ("shard",), told.append):
-        waiting = asyncio.create_task(second())
-        while not told:
+    async def first() -> None:
+        while "Discord: one serves this bot already" not in caplog.text:
             await asyncio.sleep(0.05)
         order.append("one")
+
+    leading = asyncio.create_task(while_alone(one, "bot", "Discord", first))
+    while not await two.take("bot"):
+        await two.give_back(("bot",))
+        await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(while_alone(two, "bot", "Discord", second))
+    await asyncio.wait_for(leading, 60)
     await asyncio.wait_for(waiting, 60)
-    assert (told, order) == (["one"], ["one", "two"])
+    assert order == ["one", "two"]
 
 
 async def test_a_lease_that_nobody_renews_is_anybodys(leases, ledger) -> None:
@@ -63,34 +65,18 @@ async def test_a_lease_that_nobody_renews_is_anybodys(leases, ledger) -> None:
 
 async def test_who_was_away_too_long_stops_listening(leases, ledger) -> None:
     one, two = leases
-    listening = asyncio.create_task(listen_alone(lambda: asyncio.sleep(3600), one, SINGLE, 7))
-    while not await two.take("discord 7 0/1"):
-        await two.give_back(("discord 7 0/1",))
+
+    async def asleep() -> None:
+        await asyncio.sleep(3600)
+
+    listening = asyncio.create_task(while_alone(one, "bot", "Discord", asleep))
+    while not await two.take("bot"):
+        await two.give_back(("bot",))
         await asyncio.sleep(0.05)
     await lapse(ledger)
-    assert await two.take("discord 7 0/1") == ""
+    assert await two.take("bot") == ""
     with pytest.raises(LeaseLostError):
         await asyncio.wait_for(listening, 3 * RENEW_SECONDS)
-
-
-async def test_another_number_of_shards_waits_until_the_first_division_has_ended(leases) -> None:
-    one, two = leases
-    halves = Shards(ids=(0,), count=2)
-    first = asyncio.create_task(listen_alone(lambda: asyncio.sleep(3600), one, halves, 7))
-    while not await one.alike("discord 7 "):
-        await asyncio.sleep(0.05)
-    heard = asyncio.Event()
-
-    async def listen() -> None:
-        heard.set()
-
-    second = asyncio.create_task(listen_alone(listen, two, SINGLE, 7))
-    await asyncio.sleep(1)
-    assert not heard.is_set()
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    await asyncio.wait_for(second, 60)
-    assert heard.is_set()
 
 
 @pytest.fixture
@@ -149,14 +135,6 @@ async def test_no_debt_is_claimed_where_another_bot_is_sending(ledger, owed) -> 
     assert await two.claim(here)
 
 
-@pytest.mark.parametrize(
-    "wrong", ["0", "x", "8-9", "3-1/8", "8/8", "0-3/0", "-1/4", "1/4/4", "99999"]
-)
-def test_shards_that_cannot_be_are_refused_in_words(wrong: str) -> None:
-    with pytest.raises(SetupError, match="DISCORD_SHARDS is"):
-        read_shards(wrong)
-
-
 @asynccontextmanager
 async def bots(settings, tmp_path, *words: str, **env: str):
     """Starts bots on the same ledger, each with a data folder of its own."""
@@ -196,21 +174,19 @@ async def said(process, words: bytes, seconds: float = 40) -> None:
 
 
 @pytest.mark.slow
-async def test_a_bot_that_waits_for_a_shard_takes_the_place_of_one_that_ends(
-    settings, tmp_path
-) -> None:
-    async with DiscordServer() as discord:
-        env = discord.environment | {"DISCORD_SHARDS": "0-1/2"}
-        async with bots(settings, tmp_path, "--discord", **env) as begin:
-            first = begin("first")
-            await said(first, b"shard 1 of 2 is here")
-            assert [one["shard"] for one in discord.gateway.identified] == [[0, 2], [1, 2]]
-            second = begin("second")
-            await said(second, b"listens already")
-            assert len(discord.gateway.identified) == 2
-            first.send_signal(signal.SIGTERM)
-            await said(second, b"shard 0 of 2 is here")
-            assert first.wait(timeout=60) == 0
+async def test_a_bot_that_waits_takes_the_place_of_one_that_ends(settings, tmp_path) -> None:
+    async with (
+        DiscordServer() as discord,
+        bots(settings, tmp_path, "--discord", **discord.environment) as begin,
+    ):
+        first = begin("first")
+        await said(first, b"Discord: connected")
+        second = begin("second")
+        await said(second, b"serves this bot already")
+        assert len(discord.gateway.identified) == 1
+        first.send_signal(signal.SIGTERM)
+        await said(second, b"Discord: connected")
+        assert first.wait(timeout=60) == 0
 
 
 @pytest.mark.slow
@@ -221,7 +197,7 @@ async def test_only_one_bot_polls_telegram(settings, tmp_path) -> None:
             first = begin("first")
             await server.until(lambda: server.polls > 0, 60)
             second = begin("second")
-            await said(second, b"takes this bot's updates in already")
+            await said(second, b"serves this bot already")
             first.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(first.wait, 20) == 0
             polls = server.polls

@@ -3,24 +3,16 @@
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 import discord
 
-from bot.clients.lease import until
+from bot.clients.lease import until, while_alone
 from bot.clients.pacing import TooFast, Vanished, backoff
 from bot.discord_client.command_sync import sync
 from bot.discord_client.commands import STUDY, build
 from bot.discord_client.errors import PASSING, pause
-from bot.discord_client.gateway import (
-    SINGLE,
-    Connection,
-    ShardedConnection,
-    invite,
-    listen_alone,
-    point,
-    quieten,
-    read_shards,
-)
+from bot.discord_client.gateway import Connection, invite, point, quieten
 from bot.discord_client.handlers import Handlers
 from bot.discord_client.identity import Address, who_at
 from bot.service.service import ChatService
@@ -46,7 +38,6 @@ class DiscordClient:
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
-        self._shards = read_shards(settings.discord_shards)
 
     @property
     def connected(self) -> bool:
@@ -58,7 +49,10 @@ class DiscordClient:
         try:
             connection = await self._login()
             if connection is not None:
-                await until(self._closing, self._listen_alone(connection))
+                name = f"discord {connection.application_id} 0/1"
+                leases = self._service.context.services.leases
+                work = partial(self._listen, connection)
+                await until(self._closing, while_alone(leases, name, "Discord", work))
         finally:
             if self._connection is not None:
                 await self._connection.close()
@@ -88,8 +82,7 @@ class DiscordClient:
 
     def _connect(self) -> Connection:
         content = self._settings.message_content
-        kind = Connection if self._shards == SINGLE else ShardedConnection
-        connection = kind(self._handlers, self._begin, self._shards, content=content)
+        connection = Connection(self._handlers, self._begin, content=content)
         self._handlers.client = connection
         more = STUDY if self._service.context.handlers.study.title else ()
         self._tree = build(
@@ -106,13 +99,6 @@ class DiscordClient:
             log.exception("Discord: the commands were not synced; those of the last time stay")
         if not self._settings.message_content:
             log.info("Discord: message content is off; the bot reads what is addressed to it only")
-
-    async def _listen_alone(self, connection: Connection) -> None:
-        shards = self._shards
-        if shards.count is None and isinstance(connection, ShardedConnection):
-            shards = await connection.recommended()
-        leases, application = self._service.context.services.leases, connection.application_id
-        await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
     async def _listen(self, connection: Connection) -> None:
         while not self._closing.is_set():

@@ -1,15 +1,7 @@
-"""The gateway connection: discord.py's client, pointed where the settings say, unshaken by bad data.
+"""The gateway connection: discord.py's client, pointed where the settings say, unshaken by bad data."""
 
-Discord sends a server's events to shard (server id >> 22) % count; a bot needs shards from 2,500 servers
-on. https://discord.com/developers/docs/events/gateway#sharding
-Who listens to a shard (DISCORD_SHARDS) holds its lease, and stops when that is lost.
-"""
-
-import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,11 +10,8 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.clients.lease import AGAIN_SECONDS, holding, while_held
 from bot.discord_client.rendering import Interaction, PressButton
 from bot.messages.buttons import PATTERN
-from engine.errors import SetupError
-from engine.ledger.leases import Leases
 
 if TYPE_CHECKING:
     from bot.discord_client.handlers import Handlers
@@ -39,91 +28,7 @@ PERMISSIONS = discord.Permissions(
     attach_files=True,
     read_message_history=True,
 )
-MOST = 16_384  # shards
-_PART = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shards:
-    """The shards of this process, out of `count`; None asks Discord how many there should be."""
-
-    ids: tuple[int, ...]
-    count: int | None
-
-
-SINGLE = Shards(ids=(0,), count=1)  # one connection hears everything
-
-
-def of_count(count: int) -> Shards:
-    return Shards(ids=tuple(range(count)), count=count)
-
-
-def read_shards(text: str) -> Shards:
-    """Read the setting. Raises SetupError.
-
-    >>> read_shards("") == SINGLE, read_shards("auto").count
-    (True, None)
-    >>> read_shards("0-2,5/8").ids
-    (0, 1, 2, 5)
-    >>> read_shards("3").ids
-    (0, 1, 2)
-    """
-    text = text.replace(" ", "")
-    if text == "":
-        return SINGLE
-    if text.lower() == "auto":
-        return Shards(ids=(), count=None)
-    chosen, slash, of = text.rpartition("/")
-    count = int(of) if of.isdecimal() else 0
-    parts = [_PART.fullmatch(part) for part in chosen.split(",")] if slash else []
-    ranges = [range(int(p[1]), int(p[2] or p[1]) + 1) for p in parts if p is not None]
-    sound = len(ranges) == len(parts) and all(each and each[-1] < count for each in ranges)
-    if not (1 <= count <= MOST and sound):
-        raise SetupError(
-            f"DISCORD_SHARDS is {text!r}. Write auto, a number (8: all eight here), or some: 0-3/8 in "
-            "one process, 4-7/8 in another. They count from 0. Unset, one connection hears everything."
-        )
-    if not slash:
-        return of_count(count)
-    return Shards(ids=tuple(sorted(set().union(*ranges))), count=count)
-
-
-async def listen_alone(
-    listen: Callable[[], Coroutine[Any, Any, None]],
-    leases: Leases,
-    shards: Shards,
-    application: int | None,
-) -> None:
-    """Listen while we hold the leases of all shards, and nobody divides by another number of them.
-
-    Raises LeaseLostError.
-    """
-    prefix, told = f"discord {application} ", set[str]()
-    while others := {
-        name: who
-        for name, who in (await leases.alike(prefix)).items()
-        if not name.endswith(f"/{shards.count}")
-    }:
-        for name in others.keys() - told:
-            log.warning(
-                "Discord: %s serves shard %s, and this process divides by %s. Waiting for its end: "
-                "all must have the same number in DISCORD_SHARDS.",
-                others[name], name.rpartition(" ")[2], shards.count,
-            )  # fmt: skip
-        told |= others.keys()
-        await asyncio.sleep(AGAIN_SECONDS)
-
-    def waiting(who: str) -> None:
-        log.warning(
-            "Discord: %s listens already to what this process is to hear. Waiting: when it ends, this "
-            "one takes its place.",
-            who,
-        )
-
-    names = tuple(f"{prefix}{number}/{shards.count}" for number in shards.ids)
-    async with holding(leases, names, waiting) as lost:
-        await while_held(lost, listen())
 
 
 class Connection(discord.Client):
@@ -137,12 +42,10 @@ class Connection(discord.Client):
         self,
         handlers: "Handlers",
         begin: Callable[["Connection"], Awaitable[None]],
-        shards: Shards = SINGLE,
         *,
         content: bool = False,
         silence: float = HEARTBEAT_SECONDS,
     ) -> None:
-        counted: dict[str, Any] = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
         intents.message_content = content
         super().__init__(
@@ -154,17 +57,12 @@ class Connection(discord.Client):
             heartbeat_timeout=silence,
             enable_debug_events=False,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            **(counted if shards.count else {}),
         )
         self.handlers = handlers
         self._begin = begin
-        self._here = dict.fromkeys(shards.ids, False)  # which shards bring events
+        self.listening = False
         parsers = self._connection.parsers
         self._connection.parsers = {name: guarded(name, parser) for name, parser in parsers.items()}
-
-    @property
-    def listening(self) -> bool:
-        return bool(self._here) and all(self._here.values())
 
     async def setup_hook(self) -> None:
         """Prepare, between login and gateway, buttons of earlier runs and commands."""
@@ -201,43 +99,14 @@ class Connection(discord.Client):
         log.exception("an event failed", extra={"event": event_method})
 
     async def on_ready(self) -> None:
-        self._here[0] = True
+        self.listening = True
         log.info("Discord: connected", extra={"servers": len(self.guilds)})
 
     async def on_resumed(self) -> None:
-        self._here[0] = True
+        self.listening = True
 
     async def on_disconnect(self) -> None:
-        self._here[0] = False
-
-
-class ShardedConnection(Connection, discord.AutoShardedClient):
-    async def recommended(self) -> Shards:
-        count, _address, _limits = await self.http.get_bot_gateway()
-        log.info("Discord: %d shards, as it recommends", count)
-        shards = of_count(count)
-        self.shard_count, self.shard_ids = count, list(shards.ids)
-        self._here = dict.fromkeys(shards.ids, False)
-        return shards
-
-    async def on_ready(self) -> None:
-        log.info("Discord: connected", extra={"servers": len(self.guilds)})
-
-    async def on_shard_ready(self, shard: int) -> None:
-        self._here[shard] = True
-        log.info("Discord: shard %d of %s is here", shard, self.shard_count)
-
-    async def on_resumed(self) -> None:
-        pass  # the shard's own event tells more
-
-    async def on_shard_resumed(self, shard: int) -> None:
-        self._here[shard] = True
-
-    async def on_disconnect(self) -> None:
-        pass  # the shard's own event tells more
-
-    async def on_shard_disconnect(self, shard: int) -> None:
-        self._here[shard] = False
+        self.listening = False
 
 
 def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:

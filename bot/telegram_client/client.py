@@ -8,7 +8,7 @@ import telegram
 from telegram import BotCommand, BotCommandScope
 from telegram.error import InvalidToken, RetryAfter, TelegramError
 
-from bot.clients.lease import holding, until, while_held
+from bot.clients.lease import until, while_alone
 from bot.clients.pacing import backoff
 from bot.locales import DEFAULT, languages, words
 from bot.service.service import ChatService
@@ -136,13 +136,15 @@ class TelegramClient:
 
     async def _take_in(self) -> None:
         """Take updates in while no other process does."""
-        leases, names = self._service.context.services.leases, (f"telegram {self._api.bot.id}",)
-        async with holding(leases, names, _waiting) as lost:
-            self._taking = True
-            try:
-                await while_held(lost, poll(self._api, self._updates.take, self._say))
-            finally:
-                self._taking = False
+        leases, name = self._service.context.services.leases, f"telegram {self._api.bot.id}"
+        await while_alone(leases, name, "Telegram", self._poll)
+
+    async def _poll(self) -> None:
+        self._taking = True
+        try:
+            await poll(self._api, self._updates.take, self._say)
+        finally:
+            self._taking = False
 
     async def _let_go(self, seconds: float) -> None:
         """Let what runs come to its end for a while, then leave it to the next start, and say so."""
@@ -152,14 +154,6 @@ class TelegramClient:
         begun = [live for live in self._handlers.showing if live.draft.job]
         await asyncio.gather(*(live.leave() for live in begun if live.draft.final is None))
         await end(*tasks)
-
-
-def _waiting(who: str) -> None:
-    log.warning(
-        "Telegram: %s takes this bot's updates in already. Waiting: when it ends, this one takes its "
-        "place.",
-        who,
-    )
 
 
 def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:

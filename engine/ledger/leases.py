@@ -1,4 +1,4 @@
-"""What only one process at a time may do, on a ledger that several share: a gateway's shard, polling.
+"""What only one process at a time may do, on a ledger that several share: a gateway, polling.
 
 A lease lapses LEASE_SECONDS after its holder last said that it is there, by the server's own clock.
 On a SQLite ledger there is one serving process, so that everything is its own.
@@ -46,15 +46,6 @@ class Leases:
                 return ""
             theirs = await connection.scalar(sa.select(Lease.holder).where(Lease.name == name))
         return str(theirs or "somebody who has just left")
-
-    async def alike(self, beginning: str) -> dict[str, str]:
-        """Find the leases in force whose names begin so, with their holders."""
-        if not self.needed:
-            return {}
-        query = sa.select(Lease.name, Lease.holder).where(
-            Lease.name.startswith(beginning, autoescape=True), Lease.until >= NOW
-        )
-        return {row.name: row.holder for row in await self._database.rows(query)}
 
     @lasting
     async def give_back(self, names: tuple[str, ...]) -> None:
