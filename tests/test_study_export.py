@@ -20,7 +20,6 @@ from study_exports import command, everything, export, lines
 from study_love import fill_love
 from study_rows import STUDY, Rows, fill_study, opened
 
-from engine.errors import CommandError
 from engine.ledger.keys import key_file
 from engine.ledger.tables import Table
 from engine.ledger.transactions import Database
@@ -420,35 +419,6 @@ def test_only_the_last_word_counts_and_no_name_is_of_somebody_who_left(
 # One of several, and elsewhere
 
 
-async def test_one_experiment_goes_out_alone(
-    settings: Settings, filled: Database, tmp_path: Path
-) -> None:
-    async with filled.writing() as connection:
-        rows = Rows(connection, seed=3)
-        name = rows.person(1)
-        await rows.add(
-            experiment_tables.ExperimentRow,
-            id="warm",
-            version_sha256="c" * 64,
-            file="id = 'warm'\nhypothesis = 'Warm stories are liked.'",
-            state="open",
-            enrolled=1,
-            frozen_at=rows.now,
-        )
-        consent = await rows.consent(name)
-        await rows.interaction(name, consent, experiment="warm", arm="hot")
-    done = await export(settings, tmp_path / "out", experiment="warm")
-    assert {name: count for name, count in done.rows.items() if count} == {
-        "interactions": 1,
-        "consents": 2,
-        "experiments": 1,
-        "people": 1,
-    }
-    assert "Warm stories are liked." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
-    with pytest.raises(CommandError, match=r"no experiment 'cold'.*There are: warm"):
-        await export(settings, tmp_path / "other", experiment="cold")
-
-
 async def test_people_who_saw_too_little_are_marked_until_they_go_on(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
@@ -481,7 +451,7 @@ async def test_people_who_saw_too_little_are_marked_until_they_go_on(
     assert "| pilot | a | 4 | 0 | 0 | 0 | 3 | 1 |" in card
     async with database.writing() as connection:
         await Rows(connection, seed=7).exposure(names[1], "compare", [], experiment="pilot")
-    again = (await read_study(database, STUDY, "pilot")).tables["enrolments"]
+    again = (await read_study(database, STUDY)).tables["enrolments"]
     assert {row["unit"]: row["excluded"] for row in again} == found | {names[1]: None}
 
 

@@ -87,7 +87,7 @@ async def test_the_page_needs_nothing_but_itself_and_is_the_same_every_time(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     await fill_study(database, settings, 10)
-    assert await report_study(settings, STUDY, tmp_path / "report.html", None) == 90
+    assert await report_study(settings, STUDY, tmp_path / "report.html") == 90
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text == await page_of(settings, database)
     page = Page(text)
@@ -143,7 +143,7 @@ async def test_a_study_without_rows_has_a_page_that_says_so(
 ) -> None:
     assert (await page_of(settings, database)).count("No rows yet.") == len(FIGURES) - 1
     with pytest.raises(CommandError, match="is a folder"):
-        await report_study(settings, STUDY, tmp_path, None)
+        await report_study(settings, STUDY, tmp_path)
 
 
 async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_scored(

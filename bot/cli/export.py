@@ -24,7 +24,6 @@ GONE = 3  # of `diff`: somebody is gone, whose rows must go from older copies to
 def export_command(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="A new folder.")],
-    experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
     form: Annotated[
         Form,
         typer.Option(help="private: for the study's team. public: words only with that consent."),
@@ -145,12 +144,11 @@ def _differences(found: Difference) -> str:
 def report_command(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
-    experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
 ) -> None:
     """Draw a study as one page that needs no network: use, speed, ratings, comparisons, guesses."""
     with logged("study") as settings:
         from engine.study.report.report import report_study
 
         out = out.expanduser()
-        count = shutdown.run(report_study(settings, study, out, experiment))
+        count = shutdown.run(report_study(settings, study, out))
         sys.stdout.write(f"{out}: {count} interactions. Open it in a browser.\n")

@@ -7,7 +7,7 @@ is read in one transaction, so that what is written meanwhile is wholly in or wh
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,11 +63,8 @@ class Reading:
     key: bytes = field(repr=False)
 
 
-async def read_study(database: Database, study: str, experiment: str | None = None) -> Reading:
-    """Read everything that may go out, in a stable order; of one experiment, or of all.
-
-    Raises LedgerError when the ledger cannot be read.
-    """
+async def read_study(database: Database, study: str) -> Reading:
+    """Read everything that may go out, in a stable order. Raises LedgerError."""
     async with one_moment(database) as connection:
         consents = await rows_of(connection, t.ConsentRow, study)
         people = live_people(consents, await rows_of(connection, t.StudyLinkRow, study))
@@ -77,8 +74,6 @@ async def read_study(database: Database, study: str, experiment: str | None = No
     raw["consents"] = consents
     allowed, left_out = allowed_rows(raw["interactions"], consents, people)
     tables = _joined(raw, allowed, people)
-    if experiment is not None:
-        tables = _only(tables, experiment)
     kinds = {row["place"]: row["kind"] for row in places}
     derive(tables, {row["id"]: row for row in consents}, kinds)
     last = _last(consents)
@@ -104,7 +99,7 @@ async def read_study(database: Database, study: str, experiment: str | None = No
             linked=len(people) - len(names),
             interactions=len(raw["interactions"]),
             left_out=left_out,
-            units=_units(raw, people, experiment),
+            units=_units(raw, people),
         ),
     )
 
@@ -119,7 +114,7 @@ async def one_moment(database: Database) -> AsyncIterator[AsyncConnection]:
 
 
 def _units(
-    raw: Tables, people: Mapping[str, Person], only: str | None
+    raw: Tables, people: Mapping[str, Person]
 ) -> dict[tuple[str, str], tuple[int, int, int]]:
     erased: Counter[tuple[str, str]] = Counter()
     for row in raw["experiments"]:
@@ -130,7 +125,7 @@ def _units(
         arm = row["experiment"], row["arm"]
         found[arm] += 1
         left[arm] += row["pseudonym"] is not None and row["pseudonym"] not in people
-    arms = (arm for arm in sorted({*found, *erased}) if only in (None, arm[0]))
+    arms = sorted({*found, *erased})
     return {arm: (found[arm] + erased[arm], erased[arm], left[arm]) for arm in arms}
 
 
@@ -233,24 +228,3 @@ def _named(row: Row, people: Mapping[str, Person]) -> Row:
         if gone:
             row["text"], row["media"] = None, None
     return row
-
-
-def _only(tables: Tables, experiment: str) -> Tables:
-    found = dict(tables)
-
-    def keep(name: str, column: str, wanted: Collection[Any]) -> None:
-        found[name] = [row for row in found[name] if row[column] in wanted]
-
-    for name in ("enrolments", "exposures", "answers"):
-        keep(name, "experiment", (experiment,))
-    keep("experiments", "id", (experiment,))
-    keep("votes", "exposure_id", {row["id"] for row in found["exposures"]})
-    keep("items", "id", {row["item"] for row in found["exposures"]})
-    shown = {item.get("interaction") for row in found["exposures"] for item in row["shown"]}
-    own = {row["id"] for row in found["interactions"] if row["experiment"] == experiment}
-    keep("interactions", "id", shown | own)
-    for name in ("ratings", "events", "pictures"):
-        keep(name, "interaction_id", shown | own)
-    present = {row.get("pseudonym") for name in found if name != "consents" for row in found[name]}
-    keep("consents", "pseudonym", present)
-    return found

@@ -32,7 +32,7 @@ from engine.study.disclosure.review import Finding, read_decisions
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card import ExportFacts
 from engine.study.export.codebook import FILES, columns
-from engine.study.export.dataset import Reading, read_study
+from engine.study.export.dataset import read_study
 from engine.study.export.manifest import fill, is_export
 from engine.study.export.release import Options, Scrub, Shape, shape, short
 from engine.study.export.table_files import disk_errors, export_folder, needed
@@ -110,15 +110,13 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     scrub = Scrub(decisions=read_decisions(review) if review else {})
     async with opened_database(settings) as database:
         how = shape_of(options, file, await questions_of(database, settings, options.study))
-        reading = await read_study(database, options.study, options.experiment)
-        await check_experiment(database, reading, options.experiment)
+        reading = await read_study(database, options.study)
         shaped = shape(reading, how, scrub)
         facts = {
             "version": version("pastiche"),
             "commit": commit(),
             "schema": revisions(settings)[0],
             "study": options.study,
-            "experiment": options.experiment,
             **asdict(how),
             "review_sha256": sha256(review.read_bytes()).hexdigest() if review else "",
             "key": await _key(database, settings, options.study),
@@ -187,15 +185,6 @@ async def questions_of(database: Database, settings: Settings, study: str) -> se
         with contextlib.suppress(tomllib.TOMLDecodeError, KeyError):
             found |= {name for _, _, name in asked_in([{"id": "", "file": text}])}
     return found
-
-
-async def check_experiment(database: Database, reading: Reading, experiment: str | None) -> None:
-    if experiment is None or reading.tables["experiments"]:
-        return
-    query = sa.select(ExperimentRow.id).where(ExperimentRow.study == reading.study)
-    known = sorted(await database.scalars(query))
-    there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
-    raise CommandError(f"The study has no experiment {experiment!r} with anybody in it. {there}")
 
 
 def commit() -> str:

@@ -34,7 +34,6 @@ class Options:
 
     study: str
     out: Path
-    experiment: str | None = None
     form: Form = "private"
     times: Grain | None = None
     k: int | None = None

@@ -10,7 +10,7 @@ from engine.errors import CommandError
 from engine.settings import Settings
 from engine.study.export.codebook import Tables, columns
 from engine.study.export.dataset import Reading, read_study
-from engine.study.export.export import check_experiment, opened_database
+from engine.study.export.export import opened_database
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.table_files import iso, needed, write_whole
 from engine.study.report.answers import answers
@@ -22,26 +22,24 @@ from engine.study.report.usage import usage
 from engine.study.study import StudyFile, read_study_file
 
 
-async def report_study(settings: Settings, study: str, out: Path, experiment: str | None) -> int:
+async def report_study(settings: Settings, study: str, out: Path) -> int:
     """Write the page; return how many interactions it is about. Raises CommandError or SetupError."""
     needed("matplotlib")
     file = read_study_file(settings, study)
     if out.is_dir():
         raise CommandError(f"{out} is a folder. Name a file, such as {out / 'report.html'}.")
     async with opened_database(settings) as database:
-        reading = await read_study(database, study, experiment)
-        await check_experiment(database, reading, experiment)
-    write_whole(out.absolute(), report_page(file, reading, experiment))
+        reading = await read_study(database, study)
+    write_whole(out.absolute(), report_page(file, reading))
     return len(reading.tables["interactions"])
 
 
-def report_page(file: StudyFile, reading: Reading, experiment: str | None = None) -> str:
+def report_page(file: StudyFile, reading: Reading) -> str:
     wordless: Tables = {}
     for name, rows in reading.tables.items():
         free = {column.name: None for column in columns(name) if column.free}
         wordless[name] = [{**row, **free} for row in rows]
     tables = shape(replace(reading, tables=wordless), Shape(), Scrub()).tables
-    about = f", experiment {experiment}" if experiment else ""
     sections = {
         "people": ("People", recruitment(tables, reading.flow)),
         "use": ("Use", usage(tables)),
@@ -49,7 +47,7 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
         "answers": ("Answers to questions", answers(tables)),
     }
     return _page(
-        title=f"{file.title}{about}",
+        title=file.title,
         lead=f"A study by {file.researcher}. For the team: some numbers may be of single people.",
         facts=_facts(reading, tables),
         findings=findings(tables),
