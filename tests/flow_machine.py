@@ -24,7 +24,7 @@ from engine.ledger.storage import open_database
 from engine.study.consent.participants import person_at
 from engine.study.erasure_rules import erase
 from engine.study.experiments.eligibility import Candidate
-from engine.study.experiments.quotas import FULL
+from engine.study.experiments.enrolment import FULL
 from engine.study.experiments.tables import Enrolment, Exposure, PanelId
 from engine.study.study import open_study
 from engine.study.study_services import StudyServices

@@ -363,9 +363,9 @@ async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
         of = {"experiment": "one", "version_sha256": "c" * 64, "position": 0, "at": rows.now}
         await rows.add(experiment_tables.Enrolment, id=rows.id(), **unit, **of)
     reading = await read_study(database, STUDY)
-    found = [row["pseudonym"] for row in reading.tables["interactions"]]
-    assert found == [names[0], names[0], names[2]]
-    assert (reading.flow.people, reading.flow.linked) == (2, 1)
+    found, people = reading.tables["interactions"], reading.flow.people
+    assert [row["pseudonym"] for row in found] == [names[0], names[0], names[2]]
+    assert (people["agree_now"], people["accounts_joined"]) == (2, 1)
     async with database.writing() as connection:
         await Rows(connection, seed=5).consent(names[0], action="withdrawn", use=False)
     reading = await read_study(database, STUDY)
@@ -387,7 +387,7 @@ async def test_a_row_whose_consent_was_none_stays_in(
         kept = await rows.interaction(rows.person(0), granted)
     reading = await read_study(database, STUDY)
     assert [row["id"] for row in reading.tables["interactions"]] == [kept]
-    assert reading.flow.left_out == {"no consent then": 2}
+    assert reading.flow.interactions["left_out"] == {"no consent then": 2}
 
 
 words = st.fixed_dictionaries(

@@ -134,7 +134,7 @@ async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
         await rows.consent(gone, action="withdrawn", use=False)
     text = await page_of(settings, database)
     assert gone[:12] not in text and "rain" not in text
-    assert "interactions on record54left out: no consent now9" in Page(text).figures["exclusions"]
+    assert "on record54interactions: left out: no consent now9" in Page(text).figures["exclusions"]
     assert "withdrew" in Page(text).figures["funnel"]
 
 
@@ -164,7 +164,7 @@ async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_score
         await rows.vote(name, void, "b")
     figures = Page(await page_of(settings, database)).figures
     assert "n = 3 of 1 people; scored 1, both bad 1, unblinded 1" in figures["wins"]
-    assert "void, blocked1" in figures["exclusions"]
+    assert "compare: void: blocked1" in figures["exclusions"]
 
 
 async def test_answers_are_shown_arm_by_arm(settings: Settings, database: Database) -> None:

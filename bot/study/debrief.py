@@ -9,8 +9,8 @@ from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.service.request import Reply, Who
 from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate
+from engine.study.experiments.enrolment import FULL
 from engine.study.experiments.passages import KINDS, Score, score_of
-from engine.study.experiments.quotas import FULL
 
 if TYPE_CHECKING:
     from bot.service.context import Context

@@ -5,6 +5,7 @@ same transaction, under a lock of its row: so many at once still fill whole bloc
 its maximum.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +21,10 @@ from engine.study.experiments.allocation import blocked, simple
 from engine.study.experiments.catalogue import Catalogue
 from engine.study.experiments.eligibility import completion_code
 from engine.study.experiments.experiment import Arm, Experiment
-from engine.study.experiments.quotas import FULL, held
 from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
+
+FULL = "its quota was full"
+HELD_SECONDS = 86400.0  # a unit that has not come to its end holds its place so long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ class Experiments(Catalogue):
         """Tell whether nobody more is taken: as many as may be, as are needed, or as every quota has."""
         if row.enrolled >= experiment.max_n:
             return True
-        count = await held(connection, self.study.id, experiment.id, self.database.clock())
+        count = await _held(connection, self.study.id, experiment.id, self.database.clock())
         enough = 0 < experiment.completes <= count.total()
         quota = experiment.quota
         return enough or (quota is not None and all(count[n] >= m for n, m in quota.most.items()))
@@ -122,7 +125,7 @@ class Experiments(Catalogue):
             query = sa.select(sa.func.count()).where(*own, Enrolment.stratum == value)
             number = await connection.scalar(query) or 0
             now = self.database.clock()
-            count = (await held(connection, self.study.id, experiment.id, now))[value]
+            count = (await _held(connection, self.study.id, experiment.id, now))[value]
             values: dict[str, Any] = {"stratum": value}
             if count >= experiment.quota.most.get(value, count + 1):
                 values["excluded"] = FULL
@@ -158,7 +161,8 @@ class Experiments(Catalogue):
         }
 
     def _row(self, experiment: Experiment) -> dict[str, Any]:
-        text = self._texts[experiment.id]
+        text, used = self._texts[experiment.id], {step.stimuli for step in experiment.steps} - {""}
+        digests = "\n".join(f"{name} {self.pools[name]}" for name in sorted(used))
         return {
             "study": self.study.id,
             "id": experiment.id,
@@ -167,14 +171,8 @@ class Experiments(Catalogue):
             "state": "open",
             "enrolled": 0,
             "frozen_at": self.database.clock(),
-            "stimuli_sha256": self._stimuli(experiment),
+            "stimuli_sha256": version_of(digests) if used else None,
         }
-
-    def _stimuli(self, experiment: Experiment) -> str | None:
-        used = sorted({step.stimuli for step in experiment.steps if step.stimuli})
-        return (
-            version_of("\n".join(f"{name} {self.pools[name]}" for name in used)) if used else None
-        )
 
     def _named(self, name: str) -> tuple[sa.ColumnElement[bool], ...]:
         return ExperimentRow.study == self.study.id, ExperimentRow.id == name
@@ -240,3 +238,17 @@ def _enrolled(experiment: Experiment, row: Any) -> Enrolled:
         completed=row.completed_at is not None,
         excluded=row.excluded or "",
     )
+
+
+async def _held(
+    connection: AsyncConnection, study: str, experiment: str, now: float
+) -> Counter[str]:
+    """Count by stratum, but for whom is turned away; "" is of those who have none yet."""
+    row = Enrolment
+    lately = sa.and_(row.at > now - HELD_SECONDS, row.completed_at.is_(None))
+    mine = row.study == study, row.experiment == experiment, row.excluded.is_(None)
+    query = sa.select(row.stratum, sa.func.count()).where(
+        *mine, sa.or_(row.completed_at.is_not(None), lately)
+    )
+    rows = await connection.execute(query.group_by(row.stratum))
+    return Counter({name or "": count for name, count in rows})

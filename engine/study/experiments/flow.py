@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from ulid import ULID
 
 from engine.study.consent.participants import Person
-from engine.study.experiments.enrolment import Enrolled, Experiments
+from engine.study.experiments.enrolment import FULL, Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.passages import Item, PassagePool
 from engine.study.experiments.questionnaires import Questionnaires
 from engine.study.experiments.questions import Asked
-from engine.study.experiments.quotas import FULL
 from engine.study.experiments.steps import Step, in_order, left
 from engine.study.experiments.stimuli import Stimuli, shown, whole
 

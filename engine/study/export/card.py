@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.plan.cards import Registry
 from engine.study.disclosure.scrub import KINDS
 from engine.study.export.codebook import FILES, Tables, table_words
-from engine.study.export.consort import UNIT_FLOW, flow_json, unit_flow
+from engine.study.export.consort import UNIT_FLOW, flow_json, numbers, unit_flow
 from engine.study.export.dataset import Flow
 from engine.study.export.derived_columns import files_of
 from engine.study.export.release import Scrub, Shaped
@@ -29,15 +29,6 @@ class ExportFacts:
     flow: Flow
 
 
-def _numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten numbers in dicts into rows of a table."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{before}{name.replace('_', ' ')}: ")
-        else:
-            yield f"{before}{name.replace('_', ' ')}", value
-
-
 def card(made: ExportFacts, registry: Registry, missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
     tables = made.shaped.tables
@@ -53,7 +44,7 @@ def card(made: ExportFacts, registry: Registry, missing: int) -> str:
             ["table", "rows", "one row is"],
             [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES],
         ),
-        flow=table(["people and rows", "n"], _numbers(flow)),
+        flow=table(["people and rows", "n"], numbers(flow)),
         arms=table(UNIT_FLOW, unit_flow(tables, made.flow)) if made.flow.units else "",
         consent=_consents(tables),
         experiments=_experiments(tables),
@@ -173,4 +164,4 @@ def _anonymity(report: Mapping[str, Any]) -> str:
         else f"**Not enforced in this form.** Over {quasi}, with k = {report['k']}:"
     )
     told = {n: v for n, v in report.items() if n not in ("enforced", "k", "quasi_identifiers")}
-    return f"{lead}\n\n{table(['', 'n'], _numbers(told))}"
+    return f"{lead}\n\n{table(['', 'n'], numbers(told))}"

@@ -1,7 +1,7 @@
 """The flow of a study after CONSORT: people, units by arm, and what was shown, to the analysis. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables
@@ -27,7 +27,7 @@ def unit_flow(tables: Tables, flow: Flow) -> list[tuple[Any, ...]]:
     return rows
 
 
-def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
+def _exposures(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
     """Count by kind what was made, delivered, judged, and void by reason."""
     for kind in sorted({row["kind"] for row in tables["trials"]}):
         own = [row for row in tables["trials"] if row["kind"] == kind]
@@ -40,21 +40,24 @@ def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str
 def flow_json(tables: Tables, flow: Flow) -> dict[str, Any]:
     told = ("made", "delivered", "judged", "void")
     return {
-        "people": {
-            "invited": dict(flow.invited),
-            "ever_agreed": flow.agreed,
-            "withdrew": flow.withdrawn,
-            "no_longer_agree_to_use": flow.declined_use,
-            "accounts_joined": flow.linked,
-            "agree_now": flow.people,
-        },
-        "interactions": {
-            "on_record": flow.interactions,
-            "left_out": dict(flow.left_out),
-            "here": len(tables["interactions"]),
-        },
+        "people": flow.people,
+        "interactions": flow.interactions,
         "arms": [dict(zip(UNIT_FLOW, row, strict=True)) for row in unit_flow(tables, flow)],
         "shown": {
-            kind: dict(zip(told, counts, strict=True)) for kind, *counts in exposure_flow(tables)
+            kind: dict(zip(told, counts, strict=True)) for kind, *counts in _exposures(tables)
         },
     }
+
+
+def numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten numbers in dicts into rows of a table.
+
+    >>> list(numbers({"left_out": {"no consent": 2}, "here": 7}))
+    [('left out: no consent', 2), ('here', 7)]
+    """
+    for name, value in values.items():
+        words = f"{before}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from numbers(value, f"{words}: ")
+        else:
+            yield words, value

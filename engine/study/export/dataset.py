@@ -38,14 +38,8 @@ class Flow:
     `units`: of an experiment's arm, how many were allocated, are erased, and belong to people who left.
     """
 
-    invited: Mapping[str, int]
-    agreed: int
-    withdrawn: int
-    declined_use: int
-    people: int
-    linked: int
-    interactions: int
-    left_out: Mapping[str, int]
+    people: Mapping[str, Any]
+    interactions: Mapping[str, Any]
     units: Mapping[tuple[str, str], tuple[int, int, int]]
 
 
@@ -88,17 +82,21 @@ async def read_study(database: Database, study: str) -> Reading:
         excerpts=frozenset(names - {p.name for p in people.values() if not p.excerpts}),
         key=bytes.fromhex(database.vault.lookup("study export", study)),
         flow=Flow(
-            invited=dict(sorted(Counter(row["outcome"] for row in invited).items())),
-            agreed=len({row["pseudonym"] for row in consents if row["action"] == "granted"}),
-            withdrawn=sum(row["action"] != "granted" for row in last.values()),
-            declined_use=sum(
-                row["action"] == "granted" and pseudonym not in people
-                for pseudonym, row in last.items()
-            ),
-            people=len(names),
-            linked=len(people) - len(names),
-            interactions=len(raw["interactions"]),
-            left_out=left_out,
+            people={
+                "invited": dict(sorted(Counter(row["outcome"] for row in invited).items())),
+                "ever_agreed": len({r["pseudonym"] for r in consents if r["action"] == "granted"}),
+                "withdrew": sum(row["action"] != "granted" for row in last.values()),
+                "no_longer_agree_to_use": sum(
+                    row["action"] == "granted" and name not in people for name, row in last.items()
+                ),
+                "accounts_joined": len(people) - len(names),
+                "agree_now": len(names),
+            },
+            interactions={
+                "on_record": len(raw["interactions"]),
+                "left_out": left_out,
+                "here": len(tables["interactions"]),
+            },
             units=_units(raw, people),
         ),
     )

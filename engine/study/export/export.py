@@ -22,7 +22,7 @@ from ulid import ULID
 
 from engine.errors import CommandError, SetupError
 from engine.files import restore
-from engine.ledger.storage import check_key, revisions
+from engine.ledger.storage import revisions
 from engine.ledger.transactions import Database
 from engine.media.store import PictureStore
 from engine.plan.cards import Registry
@@ -158,7 +158,6 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
         raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
     if current != newest:
         raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
-    check_key(settings)
     async with connected_database(settings) as database:
         yield database
 

@@ -58,7 +58,7 @@ def report_page(file: StudyFile, reading: Reading) -> str:
 def _facts(reading: Reading, tables: Tables) -> dict[str, str]:
     times = [row["accepted_at"] for row in tables["interactions"]]
     facts = {
-        "people": f"{reading.flow.people:,}",
+        "people": f"{reading.flow.people['agree_now']:,}",
         "interactions": f"{len(times):,}",
         "ratings": f"{sum(row['counts'] for row in tables['ratings']):,}",
         "judgements": f"{sum(row['counts'] for row in tables['votes']):,}",
