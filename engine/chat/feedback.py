@@ -22,8 +22,6 @@ def _standing(now: float) -> sa.Select[str]:
 
 
 class Feedback:
-    """Writes them down, and hides answers."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 

@@ -42,8 +42,6 @@ class Forgotten:
 
 
 class Forgetting:
-    """Works on the ledger, on its copies, and on what observers keep."""
-
     def __init__(self, ledger: Ledger, home: Path) -> None:
         self._ledger = ledger
         self._home = home
@@ -145,7 +143,6 @@ class Forgetting:
                 await connection.execute(sa.delete(column.class_).where(column.in_(lookups)))
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
-        """Name the person's jobs without a final state."""
         who = Asker.lookup == self._ledger.person(platform, asker)
         query = sa.select(JobRow.id).join(RequestRow).join(Asker)
         return await self._ledger.scalars(query.where(who, JobRow.state.not_in(FINAL_STATES)))

@@ -79,7 +79,6 @@ class Places:
 
     @repeated
     async def _set(self, table: Any, key: dict[str, str], row: dict[str, Any] | None) -> None:
-        """Put the row with that key in its place, or delete it."""
         async with self._database.writing() as connection:
             if row is None:
                 await connection.execute(sa.delete(table).filter_by(**key))
@@ -117,7 +116,6 @@ class Places:
                 await connection.execute(move)
 
     async def switch(self, name: str, value: str) -> None:
-        """Switch something on ("on") or off ("")."""
         row = {"value": value, "at": self._database.clock()}
         await self._set(SwitchRow, {"name": name}, row if value else None)
 

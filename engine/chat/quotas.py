@@ -73,7 +73,6 @@ class Quotas:
 
     @repeated
     async def give_back(self, platform: str, asker: str, place: str | None, cost: float) -> None:
-        """Put the cost of what failed back."""
         async with self._database.writing(synced=False) as connection:
             lefts = await self._lefts(connection, platform, asker, place)
             full = {name: min(bucket.burst, left + cost) for name, bucket, left in lefts}

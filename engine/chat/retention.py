@@ -92,19 +92,14 @@ class Retention:
         return await self._ledger.scalars(_unended(self._ledger.clock()))
 
     async def silence(self) -> float | None:
-        """Count the seconds since the last round; since the first thing to keep, if there was no round.
+        """Count the seconds since the last round, or since the first request; None while there is none.
 
-        None while there is nothing to keep. Never less than 0, whatever the clock did.
+        Never less than 0, whatever the clock did.
         """
         last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
         since = await self._ledger.scalar(last)
         if since is None:
-            first = [
-                RequestRow.accepted_at,
-                *(c for o in self._ledger.observers for c in o.beginnings),
-            ]
-            found = [await self._ledger.scalar(sa.select(sa.func.min(at))) for at in first]
-            since = min((at for at in found if at is not None), default=None)
+            since = await self._ledger.scalar(sa.select(sa.func.min(RequestRow.accepted_at)))
         return None if since is None else max(0.0, self._ledger.clock() - since)
 
     def _old_backups(self, now: float, *, dry_run: bool) -> int:

@@ -43,8 +43,6 @@ class Node:
 
 
 class Stories:
-    """Read stories from the ledger."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
@@ -122,7 +120,6 @@ def numbered(answers: Sequence[Answer]) -> tuple[Node, ...]:
 
 
 def path(nodes: Sequence[Node], job: str) -> list[Node]:
-    """Give the nodes from the story's first answer to this one."""
     known = {node.job: node for node in nodes}
     line: list[Node] = []
     at: str | None = job

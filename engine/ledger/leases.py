@@ -49,7 +49,6 @@ class Leases:
 
     @lasting
     async def give_back(self, names: tuple[str, ...]) -> None:
-        """Let others have what is ours of these."""
         ours = Lease.name.in_(names), Lease.holder == self.holder
         if self.needed:
             await self._database.change(sa.delete(Lease).where(*ours), synced=False)

@@ -234,7 +234,6 @@ class Ledger(PictureCleanup):
             await self.throw_away()
 
     async def pictures(self, names: Iterable[str]) -> AsyncIterator[tuple[str, bytes]]:
-        """Read those of the stored pictures that are there still, by name."""
         for name in names:
             data = await asyncio.to_thread(self.media.get, name)
             if data is not None:
@@ -249,7 +248,6 @@ class Ledger(PictureCleanup):
             await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
 
     async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
-        """Read the asker's newest request in that place, finished or not."""
         return await self._answer(
             SELECT_ANSWER.where(
                 Asker.lookup == self.person(platform, asker),

@@ -183,7 +183,6 @@ class Outbox:
                 await put(connection, MessageRow, ("lookup",), row)
 
     async def job_of(self, platform: str, message: str) -> str | None:
-        """Find the answer that a message of ours holds."""
         lookup = self._lookup(platform, message)
         query = sa.select(MessageRow.job_id).where(MessageRow.lookup == lookup)
         return await self._database.scalar(query)

@@ -31,8 +31,6 @@ async def discard(connection: AsyncConnection, files: Sequence[str], now: float)
 
 
 class PictureCleanup(Database):
-    """A database whose pictures lie in `media`."""
-
     media: PictureStore
 
     async def throw_away(self) -> int:

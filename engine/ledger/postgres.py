@@ -114,7 +114,6 @@ class LedgerServer:
         return database
 
     def _driver(self) -> dict[str, Any]:
-        """Give our wishes, but for those that the address itself names."""
         return {name: value for name, value in DRIVER.items() if name not in self._url.query}
 
     def _look_over(self, connection: sa.Connection) -> None:

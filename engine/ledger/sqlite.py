@@ -48,7 +48,6 @@ class LedgerFile:
             database.dispose()
 
     def worries(self) -> list[str]:
-        """Say in sentences what an operator should know of it."""
         return []  # the pragmas see to it
 
     def back_up(self, folder: Path, revision: str) -> str | None:

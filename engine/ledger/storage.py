@@ -157,7 +157,6 @@ def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:
 
 
 def check_key(settings: Settings) -> None:
-    """Raise LedgerError unless the ledger was written with this key."""
     with opened(settings):
         pass
 

@@ -129,6 +129,7 @@ def read_study_file(settings: Settings, study: str) -> StudyFile:
     except (OSError, ValueError, RecursionError) as error:
         raise SetupError(f"{path} cannot be read: {error}") from error
     try:
+        lines.pop("training_permission", None)  # exports for training are no more
         return StudyFile.model_validate(lines)
     except ValidationError as error:
         raise SetupError(f"{path}: {mistake(error)}") from None

@@ -56,7 +56,6 @@ class Flow:
         return Place()
 
     async def current(self, person: Person) -> Enrolled | None:
-        """Find the flow that the person is in the middle of."""
         for one in await self._experiments.of_person(person):
             if one.experiment.task != "flow" or one.completed or one.excluded == FULL:
                 continue

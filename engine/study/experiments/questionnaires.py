@@ -74,7 +74,6 @@ class Questionnaires:
         )
 
     async def told(self, person: Person) -> set[str]:
-        """Name the experiments whose debrief the person has had."""
         row = QuestionnaireAnswer
         mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
         query = sa.select(row.experiment).where(*mine, row.instrument == DEBRIEF)

@@ -46,7 +46,8 @@ def card(made: ExportFacts, registry: Registry, missing: int) -> str:
         ),
         flow=table(["people and rows", "n"], numbers(flow)),
         arms=table(UNIT_FLOW, unit_flow(tables, made.flow)) if made.flow.units else "",
-        consent=_consents(tables),
+        excerpts=sum(row["excerpts"] for row in tables["people"]),
+        people=len(tables["people"]),
         experiments=_experiments(tables),
         experts=_experts(tables, registry),
         scrubbed=_scrubbed(made, missing),
@@ -81,21 +82,6 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
     )
     people = {row["pseudonym"] for row in tables["interactions"]}
     return f"{len(times)} interactions of {len(people)} people{span}, in {form}."
-
-
-def _consents(tables: Tables) -> str:
-    counts = Counter(
-        (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
-        for row in tables["consents"]
-        if row["action"] == "granted"
-    )
-    if not counts:
-        return "Nobody's."
-    rows = [(*text, f"`{digest[:16]}…`", n) for (*text, digest), n in sorted(counts.items())]
-    excerpts = sum(row["excerpts"] for row in tables["people"])
-    return table(["text", "language", "SHA-256", "times agreed to"], rows) + (
-        f"\n\nOf {len(tables['people'])} people, {excerpts} let de-identified excerpts be published."
-    )
 
 
 def _experiments(tables: Tables) -> str:

@@ -70,7 +70,6 @@ def table_words(name: str) -> dict[str, Any]:
 
 @cache
 def columns(table: str) -> tuple[Column, ...]:
-    """List the columns of an exported table: the schema's, then those derived from them."""
     words = table_words(table)
     source = SOURCES[table].__table__.columns if table in SOURCES else ()
     schema = (

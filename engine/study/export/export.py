@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from ulid import ULID
 
 from engine.errors import CommandError, SetupError
-from engine.files import restore
+from engine.files import restore, whole_folder
 from engine.ledger.storage import revisions
 from engine.ledger.transactions import Database
 from engine.media.store import PictureStore
@@ -35,10 +35,10 @@ from engine.study.export.codebook import FILES, columns
 from engine.study.export.dataset import read_study
 from engine.study.export.manifest import fill, is_export
 from engine.study.export.release import Options, Scrub, Shape, shape, short
-from engine.study.export.table_files import disk_errors, export_folder, needed
+from engine.study.export.table_files import disk_errors, needed
 from engine.study.export.trials import questions_of as asked_in
 from engine.study.lifecycle import connected_database
-from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
+from engine.study.study import StudyFile, folder_of, read_study_file
 from engine.study.tables import ExportRow
 
 GIT_SECONDS = 10.0
@@ -119,13 +119,15 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             "study": options.study,
             **asdict(how),
             "review_sha256": sha256(review.read_bytes()).hexdigest() if review else "",
-            "key": await _key(database, settings, options.study),
         }
         made = ExportFacts(options=facts, file=file, scrub=scrub, shaped=shaped, flow=reading.flow)
         registry = Registry.load(settings.expert_roots, settings.profile)
         media = PictureStore(settings.media, database.vault)
         rows = {name: len(shaped.tables[name]) for name in FILES}
-        with export_folder(options.out.absolute(), replace=options.replace) as folder:
+        with (
+            disk_errors(out := options.out.absolute()),
+            whole_folder(out, private=True, replace=options.replace) as folder,
+        ):
             digest = fill(folder, made, registry, media, partial(short, reading.key))
             entry = {"id": str(ULID()), "study": options.study, "at": database.clock()}
             entry |= {"rows": sum(rows.values()), "manifest_sha256": digest}
@@ -160,17 +162,6 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
         raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
     async with connected_database(settings) as database:
         yield database
-
-
-async def _key(database: Database, settings: Settings, study: str) -> str:
-    """Tell in what state the study's key is. An export needs none: pseudonyms are stored."""
-    row = await study_row(database, study)
-    if row is None:
-        return "not made yet"
-    if row.key_destroyed_at is not None:
-        return "destroyed: no pseudonym leads to anybody any more"
-    key, _why = key_of(settings, study, row)
-    return "kept apart from the ledger" if key else "lost: new rows cannot be joined to old ones"
 
 
 async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:

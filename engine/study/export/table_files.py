@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import SetupError
-from engine.files import whole_file, whole_folder
+from engine.files import whole_file
 from engine.study.export.codebook import Column, Row
 
 Write = Callable[[Sequence[Row]], None]
@@ -151,13 +151,6 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Write]:
 def write_whole(path: Path, text: str) -> None:
     with disk_errors(path), whole_file(path, private=True) as part:
         part.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def export_folder(path: Path, *, replace: bool) -> Iterator[Path]:
-    """Give a private folder to fill; it takes the name `path` only when filled. Raises SetupError."""
-    with disk_errors(path), whole_folder(path, private=True, replace=replace) as folder:
-        yield folder
 
 
 @contextmanager

@@ -78,7 +78,6 @@ def share(counts: Floats) -> Floats:
 
 
 def share_by_person(rows: Sequence[tuple[str, bool]]) -> Estimate:
-    """Estimate the share of hits among (person, hit)."""
     counts = by_person([(person, int(not hit)) for person, hit in rows], (2,))
     return estimated(counts, share, len(rows))[0]
 

@@ -52,7 +52,6 @@ def judgements(tables: Tables) -> list[Figure]:
 
 
 def findings(tables: Tables) -> list[Finding]:
-    """Say of each experiment what was asked, and what came of it."""
     files, out = files_of(tables), excluded(tables)
     found = []
     for row in tables["experiments"]:
@@ -101,7 +100,6 @@ def _met(pairs: Sequence[Row], first: Sequence[str]) -> dict[tuple[str, ...], li
 
 
 def _outcomes(pairs: Sequence[Row], one: str) -> est.Floats:
-    """Count wins of `one`, losses and ties by person."""
     outcomes = [
         (row["pseudonym"], 2 if row["choice"] == "tie" else int(_won(row) != one)) for row in pairs
     ]
