@@ -48,7 +48,7 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
         names["_vocabulary"]((("a", ("h. p. lovecraft", "cthulhu")), ("b", ("old one",))))[0]
     ],
     ("engine.study.experiments.experiment", "_line"): lambda _: [],  # an operator's own file
-    ("engine.study.disclosure.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
+    ("engine.study.disclosure.scrub", ""): lambda names: [rule for _, rule in names["_COMPILED"]],
     ("training.sources.csv_tables", "article"): lambda _: [],  # the operator's own recipe
 }  # fmt: skip
 

@@ -14,12 +14,12 @@ from study_exports import command, everything, export, interactions, lines
 from study_rows import STUDY, Rows, fill_study, opened
 
 from engine.errors import CommandError, SetupError
-from engine.files import restore
+from engine.files import restore, whole_folder
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study import tables
 from engine.study.export.dataset import read_study
-from engine.study.export.table_files import export_folder
+from engine.study.export.table_files import disk_errors
 
 
 @pytest.fixture
@@ -125,10 +125,11 @@ async def test_an_interrupted_export_is_never_half_there(
 async def test_an_export_that_was_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
     with (
         pytest.raises(SetupError, match="File exists"),
-        export_folder(tmp_path / "out", replace=False) as mine,
+        disk_errors(tmp_path / "out"),
+        whole_folder(tmp_path / "out", private=True, replace=False) as mine,
     ):
         (mine / "file").write_text("mine", encoding="utf-8")
-        with export_folder(tmp_path / "other", replace=False) as theirs:
+        with whole_folder(tmp_path / "other", private=True, replace=False) as theirs:
             (theirs / "file").write_text("theirs", encoding="utf-8")
         (tmp_path / "other").rename(tmp_path / "out")
     assert (tmp_path / "out/file").read_text(encoding="utf-8") == "theirs"

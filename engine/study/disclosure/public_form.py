@@ -8,7 +8,7 @@ figures stepped down.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables, columns
@@ -24,10 +24,10 @@ FIGURES = {
     "exposures": ("visible",),
 }
 KEYS = {
-    "interactions": ("seed",),
+    "interactions": ("seed", "place"),
     "pictures": ("seed",),
     "exposures": ("seed",),
-    "enrolments": ("position",),
+    "enrolments": ("position", "code"),
 }
 
 
@@ -66,9 +66,8 @@ def publish(tables: Tables, willing: Collection[str], key: bytes) -> dict[str, i
                 blanked["words"] += _blank(row, (*BORROWED, "output"))
             elif name == "pictures" and row["interaction_id"] in borrowed:
                 blanked["words"] += _blank(row, free)
-            blanked["keys"] += _blank(row, KEYS.get(name, ()))
-            blanked["places"] += _blank(row, _places(name, row))
-            blanked["codes"] += _blank(row, ["code"] if name == "enrolments" else [])
+            place = ("unit",) if row.get("unit_kind") == "place" else ()
+            blanked["keys"] += _blank(row, (*KEYS.get(name, ()), *place))
             for column in (*exact, *FIGURES.get(name, ())):
                 row[column] = stepped(row[column])
     _renumber(tables, key)
@@ -81,25 +80,17 @@ def _words(name: str) -> Sequence[str]:
     return [column.name for column in columns(name) if column.free]
 
 
-def _places(name: str, row: Row) -> Sequence[str]:
-    if name == "enrolments" and row["unit_kind"] == "place":
-        return ("unit",)
-    return ("place",) if name == "interactions" else ()
-
-
 def _renumber(tables: Tables, key: bytes) -> None:
     """Replace numbers that count by arrival, the same for the same row in every export."""
-
-    def change(row: Row, column: str, of: Callable[[Row], str]) -> None:
-        if row[column] is not None:
-            row[column] = numbered(key, f"{of(row)}|{row[column]}")
-
-    for row in tables["consents"]:
-        change(row, "id", lambda _: "consent")
-    for row in tables["interactions"]:
-        change(row, "consent_id", lambda _: "consent")
-    for row in tables["enrolments"]:
-        change(row, "block", lambda row: f"block {row['experiment']}")
+    for name, column in (
+        ("consents", "id"),
+        ("interactions", "consent_id"),
+        ("enrolments", "block"),
+    ):
+        for row in tables[name]:
+            of = f"block {row['experiment']}" if column == "block" else "consent"
+            if row[column] is not None:
+                row[column] = numbered(key, f"{of}|{row[column]}")
 
 
 def _blank(row: Row, names: Iterable[str]) -> int:

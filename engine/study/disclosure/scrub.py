@@ -78,65 +78,60 @@ _HOST = rf"{_LABEL}(?:\.{_LABEL}){{1,8}}"
 _PIECE = r"[a-z0-9]{1,4}"
 
 # Earlier ones win where two overlap at one place: the more telling comes first.
-_PATTERNS: tuple[tuple[str, str, Callable[[str], bool] | None], ...] = (
+_PATTERNS = (
     (
         "webhook",
         rf"(?<![\w.])(?:https?://)?(?:{_LABEL}\.){{0,3}}discord(?:app)?\.com/api/(?:v\d{{1,2}}/)?"
         r"webhooks/\d{5,20}/[\w-]{20,100}",
-        None,
     ),
-    ("token", r"(?<![\w.-])[\w-]{23,30}\.[\w-]{6,8}\.[\w-]{27,50}(?![\w-])", None),  # Discord
-    ("token", r"(?<![\w-])(?:bot)?\d{8,10}:[\w-]{33,37}(?![\w-])", None),  # Telegram
-    ("token", r"(?<![\w-])(?:sk|pk|ghp|gho|hf|xox[abp])[-_][\w-]{20,200}", None),
-    ("token", r"(?<![\w-])eyj[\w-]{10,2000}\.eyj[\w-]{10,2000}\.[\w-]{10,2000}", None),  # JWT
-    ("mention", r"<(?:@[!&]?|#|a?:\w{1,32}:|t:)\d{1,20}(?::[a-z])?>", None),
-    ("mention", r"<id:[a-z]{1,20}>|(?<!\w)@(?:everyone|here)\b", None),
+    ("token", r"(?<![\w.-])[\w-]{23,30}\.[\w-]{6,8}\.[\w-]{27,50}(?![\w-])"),  # Discord
+    ("token", r"(?<![\w-])(?:bot)?\d{8,10}:[\w-]{33,37}(?![\w-])"),  # Telegram
+    ("token", r"(?<![\w-])(?:sk|pk|ghp|gho|hf|xox[abp])[-_][\w-]{20,200}"),
+    ("token", r"(?<![\w-])eyj[\w-]{10,2000}\.eyj[\w-]{10,2000}\.[\w-]{10,2000}"),  # JWT
+    ("mention", r"<(?:@[!&]?|#|a?:\w{1,32}:|t:)\d{1,20}(?::[a-z])?>"),
+    ("mention", r"<id:[a-z]{1,20}>|(?<!\w)@(?:everyone|here)\b"),
     (
         "invite",
         r"(?<![\w.])(?:https?://)?(?:www\.)?(?:discord\.gg|discord(?:app)?\.com/invite|dsc\.gg)"
         r"/[\w-]{2,64}",
-        None,
     ),
     (
         "link",
         r"(?<![\w.])(?:https?://)?(?:t\.me|telegram\.(?:me|dog))/(?:joinchat/|\+|c/|s/)?[\w+/-]{1,120}",
-        None,
     ),
-    ("link", r"(?<!\w)tg://[^\s<>\"]{1,300}", None),
+    ("link", r"(?<!\w)tg://[^\s<>\"]{1,300}"),
     (
         "link",
         r"(?<![\w.])(?:https?://)?(?:ptb\.|canary\.)?discord(?:app)?\.com/(?:channels|users)"
         r"/[\d/@me]{1,80}",
-        None,
     ),
-    ("link", r"(?<!\w)[a-z][a-z0-9+.-]{1,15}://[^\s/@<>\"]{1,200}@[^\s<>\"]{1,300}", None),
-    ("email", rf"(?<![\w.%+-])[\w.%+-]{{1,64}}@{_HOST}", None),
-    ("iban", r"(?<!\w)[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,4})?(?!\w)", _iban),
-    ("card", r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])", _luhn),
-    ("ip", r"(?<![\w.:])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d)", _address),
-    ("ip", rf"(?<![\w:])(?:{_PIECE})?(?::{{1,2}}{_PIECE}){{1,7}}(?:::)?(?![\w:])", _address),
-    ("handle", r"(?<![\w.])[^\s@#:<>`]{2,32}#\d{4}(?!\d)", None),  # the older Discord names
+    ("link", r"(?<!\w)[a-z][a-z0-9+.-]{1,15}://[^\s/@<>\"]{1,200}@[^\s<>\"]{1,300}"),
+    ("email", rf"(?<![\w.%+-])[\w.%+-]{{1,64}}@{_HOST}"),
+    ("iban", r"(?<!\w)[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,4})?(?!\w)"),
+    ("card", r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])"),
+    ("ip", r"(?<![\w.:])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d)"),
+    ("ip", rf"(?<![\w:])(?:{_PIECE})?(?::{{1,2}}{_PIECE}){{1,7}}(?:::)?(?![\w:])"),
+    ("handle", r"(?<![\w.])[^\s@#:<>`]{2,32}#\d{4}(?!\d)"),  # the older Discord names
     (
         "handle",
         r"(?<![\w@/.])@[a-z0-9_](?:[\w.]{0,62}\w)?(?:@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8})?",
-        None,
     ),
-    ("id", r"(?<![\w.])-100\d{8,13}(?!\d)", None),  # Telegram's groups
-    ("id", r"(?<![\w.+-])\d{17,20}(?![\w.])", None),  # Discord's snowflakes
+    ("id", r"(?<![\w.])-100\d{8,13}(?!\d)"),  # Telegram's groups
+    ("id", r"(?<![\w.+-])\d{17,20}(?![\w.])"),  # Discord's snowflakes
     (
         "id",
         r"(?<!\w)(?:user|chat|telegram|discord|tg)[ _-]?id ?[:=#]? ?-?\d{5,20}(?!\d)",
-        None,
     ),
     (
         "phone",
         # A run of digits is taken whole: cut in all ways it would take minutes.
         r"(?<![\w.+-])\+?\(?\d{1,39}+(?:(?:\)[ ./–-]?\(?|[ ./–-]\(?|\()\d{1,39}+){0,7}\)?(?!\w)",
-        _telephone,
     ),
 )
-KINDS = tuple(dict.fromkeys(kind for kind, _, _ in _PATTERNS))
-_COMPILED = [(kind, re.compile(pattern, re.I), check) for kind, pattern, check in _PATTERNS]
+# What else must hold of a match of that kind.
+_CHECKS = {"iban": _iban, "card": _luhn, "ip": _address, "phone": _telephone}
+KINDS = tuple(dict.fromkeys(kind for kind, _ in _PATTERNS))
+_COMPILED = [(kind, re.compile(pattern, re.I)) for kind, pattern in _PATTERNS]
 
 TRIALS = 9  # lengths of one match that are checked: a telephone number has up to eight groups
 _GAP = re.compile(r"[ ./–-]+")
@@ -156,9 +151,11 @@ def find(text: str) -> list[Find]:
     [('handle', '@jane'), ('email', 'jo@x.org')]
     """
     found: list[Find] = []
-    for kind, pattern, check in _COMPILED:
-        spans = (one.span() for one in pattern.finditer(text))
-        for start, end in spans if check is None else _checked(text, pattern, check):
+    for kind, pattern in _COMPILED:
+        spans: Iterable[tuple[int, int]] = (one.span() for one in pattern.finditer(text))
+        if kind in _CHECKS:
+            spans = _checked(text, pattern, _CHECKS[kind])
+        for start, end in spans:
             found.append(Find(kind=kind, start=start, end=end))
     return _apart(found)
 

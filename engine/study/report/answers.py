@@ -103,14 +103,10 @@ def _picture(
 
 def _mean(rows: Sequence[Row]) -> Estimate:
     """Average numbers; people with several answers are drawn with all of them."""
-    sums: dict[str, list[float]] = {}
-    for row in rows:
-        if row["value"] is not None:
-            one = sums.setdefault(row["pseudonym"], [0.0, 0.0])
-            one[0] += int(row["value"])
-            one[1] += 1
-    if not sums:
+    said = [(row["pseudonym"], int(row["value"])) for row in rows if row["value"] is not None]
+    if not said:
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
-    table = np.array(list(sums.values()))
-    n = int(table[:, 1].sum())
-    return estimated(table, lambda sums: sums[..., :1] / sums[..., 1:], n)[0]
+    _, person = np.unique([name for name, _ in said], return_inverse=True)
+    sums = np.bincount(person, weights=[value for _, value in said])
+    table = np.stack([sums, np.bincount(person)], axis=1).astype(float)
+    return estimated(table, lambda sums: sums[..., :1] / sums[..., 1:], len(said))[0]
