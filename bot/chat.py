@@ -14,10 +14,9 @@ from bot.service.delivery import Deliveries
 from bot.service.dispatch_table import DispatchTable
 from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
-from bot.service.notes import note, notes
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
-from bot.service.stories import export, stories, tree
+from bot.service.stories import export, note, notes, stories, tree
 from bot.study.study_hooks import add_study
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from study_exports import lines
 from study_rows import Rows, opened
 from talking import Clock, told
 
-from bot.cli.log import _told
+from bot.cli.export import _told
 from bot.service.request import Who
 from bot.service.service import ChatService
 from engine.chat.retention import KEEP_SECONDS, Retention

@@ -61,9 +61,7 @@ async def test_what_cannot_be_undone_wants_a_yes(ledger, died) -> None:
     assert [d["job"] for d in told["dead"] + told["failed"]] == [jobs[1]]
     refused = pastiche("status", "retry", jobs[0])
     assert (refused.returncode, b"cannot be queued again" in refused.stderr) == (2, True)
-    done = pastiche("status", "retry", "--all-dead", "--yes")
-    assert done.stdout.decode() == "1 of 1 are queued again.\n"
-    assert pastiche("status", "retry", "--all-dead").stdout.decode() == "No job is dead.\n"
+    assert b"is queued again" in pastiche("status", "retry", jobs[1]).stdout
 
 
 @pytest.mark.databases("postgres")

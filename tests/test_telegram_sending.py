@@ -13,7 +13,7 @@ from bot.messages.buttons import Verb, button
 from bot.telegram_client.address import Place
 from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.handlers import Handlers
-from bot.telegram_client.live_message import LiveMessage
+from bot.telegram_client.live_answer import LiveMessage
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.rendering import Photo, Text, TextMessage, plain
 from bot.telegram_client.update_queue import CONFLICT, poll

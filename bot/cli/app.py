@@ -39,7 +39,10 @@ COMMANDS = {  # by name: where it is, and how its own help begins
     ),
     "experts": ("bot.cli.experts:experts_app", "Who can answer, and with what."),
     "status": ("bot.cli.status:status_app", "The queue, the workers and the dead jobs."),
-    "log": ("bot.cli.log:app", "Requests with their prompts, experts and answers, as one table."),
+    "log": (
+        "bot.cli.export:log_app",
+        "Requests with their prompts, experts and answers, as one table.",
+    ),
     "media": ("bot.cli.storage:media_app", "The store of pictures."),
     "db": ("bot.cli.storage:app", "The ledger's schema."),
     "study": (

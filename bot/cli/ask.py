@@ -12,7 +12,7 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from bot.cli.preparation import prepare_bases
+from bot.cli.programs import prepare_bases
 from bot.exit_codes import STOPPED, logged
 from bot.locales import words
 from bot.messages.draft import Draft, fold

@@ -32,7 +32,6 @@ STATES = {
 
 status_app = typer.Typer(help="The queue, the workers and the dead jobs.")
 Result = TypeVar("Result")
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def _with_engine(settings: Settings, work: Callable[[Engine], Awaitable[Result]]) -> Result:
@@ -74,17 +73,10 @@ def status_command(
 
 @status_app.command("retry")
 def retry_command(
-    job: Annotated[str, typer.Argument(help="A dead, failed or stuck job.")] = "",
-    all_dead: Annotated[bool, typer.Option("--all-dead", help="Every dead job.")] = False,
-    yes: Yes = False,
+    job: Annotated[str, typer.Argument(help="A dead, failed or stuck job.")],
 ) -> None:
     """Queue a job again that was given up; whoever asked gets the answer after all."""
     with logged("pastiche") as settings:
-        if bool(job) == all_dead:
-            raise CommandError("Name one job, or say --all-dead. `pastiche status` lists them.")
-        if all_dead:
-            _retry_all(settings, yes=yes)
-            return
         if not _with_engine(settings, lambda core: core.retry(job)):
             raise CommandError(
                 f"{job} cannot be queued again: it is finished or cancelled, it waits already, "
@@ -93,39 +85,21 @@ def retry_command(
         sys.stdout.write(f"{job} is queued again.\n")
 
 
-def _retry_all(settings: Settings, *, yes: bool) -> None:
-    jobs = [job.job for job in _with_engine(settings, lambda core: core.overview()).dead]
-    if not jobs:
-        sys.stdout.write("No job is dead.\n")
-        return
-    _confirm(f"Queue {len(jobs)} dead jobs again? Each has stopped a worker before.", yes=yes)
-
-    async def retry(core: Engine) -> int:
-        return sum([await core.retry(job) for job in jobs])
-
-    sys.stdout.write(f"{_with_engine(settings, retry)} of {len(jobs)} are queued again.\n")
-
-
 @status_app.command("drop")
 def drop_command(
     job: Annotated[str, typer.Argument(help="A job that waits, runs or is dead.")],
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """End a job for good: it leaves the list, and cannot be retried. Who still waits is told."""
     with logged("pastiche") as settings:
-        _confirm(f"End {job} for good? It will not be answered.", yes=yes)
+        question = f"End {job} for good? It will not be answered."
+        if not yes and not sys.stdin.isatty():
+            raise CommandError(f"{question} Say --yes to mean it.")
+        if not yes and not typer.confirm(question):
+            raise CommandError("Nothing was changed.")
         if not _with_engine(settings, lambda core: core.drop(job)):
             raise CommandError(f"{job} is over already, or there is no such job.")
         sys.stdout.write(f"{job} is over.\n")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise CommandError(f"{question} Say --yes to mean it.")
-    if not typer.confirm(question):
-        raise CommandError("Nothing was changed.")
 
 
 def _sound(overview: Overview) -> bool:

@@ -12,9 +12,8 @@ from bot.service.admission import operates
 from bot.service.answer import follow, note
 from bot.service.context import Context
 from bot.service.dispatch_table import GoOn, Response
-from bot.service.notes import drop
 from bot.service.request import Reply, Who
-from bot.service.stories import shown_tree, step
+from bot.service.stories import drop, shown_tree, step
 from engine.errors import AskerError
 from engine.events import FINAL_STATES, Finished, is_final
 from engine.plan.job import Answer

@@ -48,7 +48,7 @@ async def answer(
     asking: Awaitable[Response], there: TerminalSession, screen: Screen
 ) -> tuple[Draft, Reply | None]:
     """Draw a reply as it comes, to its end; gives back what it said in words, too."""
-    async with stoppable(there.cancel, there.ahead) as running:
+    async with stoppable(there.cancel) as running:
         reply = await asking
         if not isinstance(reply, Reply):
             draft, said = await _follow(reply, running, screen.console, there.who.locale)
@@ -161,11 +161,7 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
 
 async def _response(text: str, there: TerminalSession, who: Who) -> Response:
     made = await there.pressed(text, who)
-    return (
-        made
-        if made is not None
-        else await there.say(await there.service.read(text, who.locale), who)
-    )
+    return made or await there.say(await there.service.read(text, who.locale), who)
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:
@@ -195,10 +191,7 @@ async def _typed(there: TerminalSession) -> AsyncIterator[str]:
     known += [expert.name for expert in registry.experts]
     completer = WordCompleter(known, pattern=re.compile(r"[/\w-]+"))
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
-    there.ahead = []
     while True:
-        while there.ahead:
-            yield there.ahead.pop(0)
         try:
             yield await session.prompt_async(PROMPT)
         except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import termios
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.shutdown import end
-
-MAX_LINE = 4096  # bytes; longer ones no terminal gives
 
 
 def at_a_terminal() -> bool:
@@ -27,13 +24,8 @@ class Running:
 
 
 @asynccontextmanager
-async def stoppable(
-    cancel: Callable[[str], Coroutine[Any, Any, bool]], ahead: list[str] | None = None
-) -> AsyncIterator[Running]:
-    """Let Ctrl-C call `cancel` with the running job; a second Ctrl-C gives up waiting for that.
-
-    So does /cancel on a line of its own; other lines that are typed meanwhile are put into `ahead`.
-    """
+async def stoppable(cancel: Callable[[str], Coroutine[Any, Any, bool]]) -> AsyncIterator[Running]:
+    """Let Ctrl-C call `cancel` with the running job; a second Ctrl-C gives up waiting for that."""
     running = Running()
     tasks: set[asyncio.Task[bool]] = set()
     here = asyncio.current_task()
@@ -45,22 +37,12 @@ async def stoppable(
         running.stopping = True
         tasks.add(asyncio.create_task(cancel(running.job)))
 
-    def hear(lines: list[str]) -> None:
-        line = os.read(0, MAX_LINE).decode(errors="replace")
-        if line.strip() == "/cancel":
-            stop()
-        else:
-            lines.append(line or "/quit")
-
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop)
-    if ahead is not None and at_a_terminal():
-        loop.add_reader(0, hear, ahead)
     try:
         yield running
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_reader(0)
         await end(*tasks)
 
 

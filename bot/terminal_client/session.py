@@ -80,7 +80,6 @@ class TerminalSession:
         self.papers = out or settings.home
         self._settings = settings
         self.offer_nothing()
-        self.ahead: list[str] | None = None  # lines typed while an answer grew, in a chat
         self.who = terminal_asker()
 
     async def say(self, command: Command, who: Who) -> Response:
