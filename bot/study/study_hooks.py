@@ -68,7 +68,9 @@ class StudyHooks(ChatStudy):
 
     async def delivered(self, job: str) -> None:
         if self.chat.study_services is not None:
-            await self.chat.study_services.exposures.answered(job)
+            exposures = self.chat.study_services.exposures
+            if (name := await exposures.of_answer(job)) is not None:
+                await exposures.delivered(name)
 
     async def settles(self, job: str, address: str) -> bool:
         """Never show an answer of a pair of before a restart alone."""

@@ -59,7 +59,9 @@ class TreatedRequest:
     async def shown(self, event: Event | Reply) -> None:
         why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
         if why is not None:
-            await self.study.exposures.unanswered(self.plan.job.id, why)
+            exposures = self.study.exposures
+            if (name := await exposures.of_answer(self.plan.job.id)) is not None:
+                await exposures.void(name, why)
 
 
 async def treat(

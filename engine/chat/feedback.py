@@ -16,11 +16,6 @@ from engine.moderation import Judged, unspoken, verdict_row
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
 
 
-def _standing(now: float) -> sa.Select[str]:
-    """Select who asked for something a day ago or before: accounts made for the occasion did not."""
-    return sa.select(Asker.lookup).where(Asker.created_at <= now - STANDING_SECONDS)
-
-
 class Feedback:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -51,10 +46,11 @@ class Feedback:
             await connection.execute(sa.insert(Report).values(**row, at=self._ledger.clock()))
             if job is None:
                 return 0
-            people = sa.func.count(Report.reporter.distinct())
-            count = sa.select(people).where(
+            # accounts made for the occasion have asked for nothing a day ago
+            old = Asker.created_at <= self._ledger.clock() - STANDING_SECONDS
+            count = sa.select(sa.func.count(Report.reporter.distinct())).where(
                 Report.job_id == job,
-                Report.reporter.in_(_standing(self._ledger.clock())),
+                Report.reporter.in_(sa.select(Asker.lookup).where(old)),
                 Report.reporter.not_in(sa.select(BlockRow.lookup).where(BlockRow.action == "deny")),
             )
             return int(await connection.scalar(count) or 0)

@@ -92,14 +92,17 @@ class Retention:
         return await self._ledger.scalars(_unended(self._ledger.clock()))
 
     async def silence(self) -> float | None:
-        """Count the seconds since the last round, or since the first request; None while there is none.
+        """Count the seconds since the last round, or since the first thing to keep; None for neither.
 
         Never less than 0, whatever the clock did.
         """
         last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
         since = await self._ledger.scalar(last)
         if since is None:
-            since = await self._ledger.scalar(sa.select(sa.func.min(RequestRow.accepted_at)))
+            observed = (at for one in self._ledger.observers for at in one.beginnings)
+            first = [sa.func.min(at) for at in (RequestRow.accepted_at, *observed)]
+            found = [await self._ledger.scalar(sa.select(at)) for at in first]
+            since = min((at for at in found if at is not None), default=None)
         return None if since is None else max(0.0, self._ledger.clock() - since)
 
     def _old_backups(self, now: float, *, dry_run: bool) -> int:

@@ -35,13 +35,15 @@ class Observer(Protocol):
     `rules` are its tables', those that point at others first. `borrowed` is of the table whose rows go
     on from others' by a column `parent`: the column that names the person, and those of the words that
     are taken over. `pictures` are the columns that name pictures it holds. `expiring` names what is
-    deleted when its time is over: what it counts as, the time's column, and the seconds.
+    deleted when its time is over: what it counts as, the time's column, and the seconds. `beginnings`
+    are times since when there has been something to keep.
     """
 
     rules: Mapping[str, Rule]
     borrowed: tuple[Any, Sequence[str]]
     pictures: Sequence[Any]
     expiring: Sequence[tuple[str, Any, float]]
+    beginnings: Sequence[Any]
 
     async def accepted(
         self, connection: AsyncConnection, request: Request, route: Route, job: Job, now: float

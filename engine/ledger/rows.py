@@ -164,9 +164,7 @@ def put_pictures(event: Final, put: Callable[[bytes], str]) -> list[dict[str, An
             "job_id": event.job,
             "number": number,
             "media": put(picture.data),
-            "width": picture.width,
-            "height": picture.height,
-            "seed": picture.seed,
+            **{name: getattr(picture, name) for name in ("width", "height", "seed")},
         }
         for number, picture in enumerate(event.pictures if isinstance(event, Finished) else ())
     ]

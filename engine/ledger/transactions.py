@@ -45,6 +45,31 @@ class UnsureError(LedgerError):
     """The connection broke while the transaction was committed: nobody knows whether it was."""
 
 
+def repeated(method: Method[Given, Result]) -> Method[Given, Result]:
+    """Try a method again whose one transaction the server has undone (see UndoneError)."""
+    return _repeating(method, (UndoneError,))
+
+
+def lasting(method: Method[Given, Result]) -> Method[Given, Result]:
+    """`repeated`, for a method that may also be done twice with the same outcome."""
+    return _repeating(method, (UndoneError, UnsureError))
+
+
+def _repeating(
+    method: Method[Given, Result], faults: tuple[type[LedgerError], ...]
+) -> Method[Given, Result]:
+    @functools.wraps(method)
+    async def tried(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        for number in range(TRIES - 1):
+            try:
+                return await method(*args, **kwargs)
+            except faults:
+                await asyncio.sleep(PAUSE_SECONDS * 2**number * (0.5 + random.random()))
+        return await method(*args, **kwargs)
+
+    return tried
+
+
 class Database:
     """Transactions for its sub-classes and parts. `clock` gives UTC seconds; the `observers` write in
     the transactions of the ledger. What is not `synced` outlasts the process, and perhaps not a power
@@ -119,8 +144,9 @@ class Database:
         async with self.reading() as connection:
             return (await connection.execute(query)).all()
 
+    @repeated
     async def change(self, *statements: sa.UpdateBase, synced: bool = True) -> int:
-        """Execute these in one transaction; how many rows the last one changed."""
+        """Execute these in one transaction, again if it was undone; how many rows the last changed."""
         async with self.writing(synced=synced) as connection:
             return [(await connection.execute(each)).rowcount for each in statements][-1]
 
@@ -142,31 +168,6 @@ class Database:
 
     def place(self, platform: str, place: str) -> str:
         return self.vault.lookup(f"{platform} place", place)
-
-
-def repeated(method: Method[Given, Result]) -> Method[Given, Result]:
-    """Try a method again whose one transaction the server has undone (see UndoneError)."""
-    return _repeating(method, (UndoneError,))
-
-
-def lasting(method: Method[Given, Result]) -> Method[Given, Result]:
-    """`repeated`, for a method that may also be done twice with the same outcome."""
-    return _repeating(method, (UndoneError, UnsureError))
-
-
-def _repeating(
-    method: Method[Given, Result], faults: tuple[type[LedgerError], ...]
-) -> Method[Given, Result]:
-    @functools.wraps(method)
-    async def tried(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        for number in range(TRIES - 1):
-            try:
-                return await method(*args, **kwargs)
-            except faults:
-                await asyncio.sleep(PAUSE_SECONDS * 2**number * (0.5 + random.random()))
-        return await method(*args, **kwargs)
-
-    return tried
 
 
 async def add(connection: AsyncConnection, table: Any, values: Mapping[str, Any]) -> bool:

@@ -54,6 +54,7 @@ class StudyObserver:
     expiring: Sequence[tuple[str, Any, float]] = (
         ("codes", t.LinkCodeRow.expires_at, CODES_SECONDS),
     )
+    beginnings: Sequence[Any] = (t.StudyRow.opened_at,)
 
     def __init__(self, study: Study | None) -> None:
         self.study = study

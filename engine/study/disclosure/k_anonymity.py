@@ -48,19 +48,11 @@ def _language(locale: str | None) -> str | None:
     return None if locale is None else locale.replace("_", "-").split("-")[0]
 
 
-def _shared(kind: str | None) -> str | None:
-    return kind if kind in (None, "private") else "shared"
-
-
-def _suppressed(_value: Any) -> None:
-    return None
-
-
 # How to coarsen a column before its value is suppressed, in this order; others are only suppressed.
 STEPS: Mapping[str, Callable[[Any], Any]] = {
     "hour": _part_of_day,
     "locale": _language,
-    "place_kind": _shared,
+    "place_kind": lambda kind: kind if kind in (None, "private") else "shared",
 }
 
 
@@ -135,7 +127,7 @@ def _plan(quasi: Sequence[str]) -> list[tuple[str, Callable[[Any], Any]]]:
     first = list(STEPS)
     order = sorted(quasi, key=lambda name: first.index(name) if name in STEPS else len(first))
     mild = [(name, STEPS[name]) for name in order if name in STEPS]
-    return [*mild, *((name, _suppressed) for name in order)]
+    return [*mild, *((name, lambda _: None) for name in order)]
 
 
 def _groups(rows: Sequence[Row], quasi: Sequence[str]) -> dict[Values, list[int]]:

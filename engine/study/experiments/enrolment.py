@@ -200,11 +200,9 @@ class Experiments(Catalogue):
                 return _enrolled(experiment, row), row.pseudonym or ""
         return None
 
-    @repeated
     async def completed(self, enrolled: Enrolled) -> None:
         await self._set_once(enrolled, Enrolment.completed_at, self.database.clock())
 
-    @repeated
     async def exclude(self, enrolled: Enrolled, reason: str) -> None:
         """Mark a unit as one that the analysis leaves out; the first reason stands."""
         await self._set_once(enrolled, Enrolment.excluded, reason)

@@ -92,7 +92,6 @@ class Exposures:
         void = {"state": "void", "void_reason": "passed over"}
         await connection.execute(sa.update(row).where(row.id.in_(over)).values(void))
 
-    @repeated
     async def compose(
         self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
     ) -> None:
@@ -104,7 +103,6 @@ class Exposures:
         whole = [{**one, "interaction": found.get(job)} for one, job in pairs]
         await self._set(name, shown=whole, visible=visible)
 
-    @repeated
     async def delivered(self, name: str) -> None:
         now = self._database.clock()
         arrived = {"state": "delivered", "delivered_at": now, "latency": now - Exposure.made_at}
@@ -113,18 +111,6 @@ class Exposures:
     async def of_answer(self, job: str) -> str | None:
         return (await self._interactions([job])).get(job)
 
-    async def answered(self, job: str) -> None:
-        name = await self.of_answer(job)
-        if name is not None:
-            await self.delivered(name)
-
-    async def unanswered(self, job: str, reason: str) -> None:
-        """Void the exposure that a failed or stopped answer was to be, if it was to be one."""
-        name = await self.of_answer(job)
-        if name is not None:
-            await self.void(name, reason)
-
-    @repeated
     async def void(self, name: str, reason: str) -> None:
         """Leave it out of the scores; what was voted on already stays."""
         unjudged = Exposure.state.in_(("made", "delivered"))
@@ -195,7 +181,6 @@ class Exposures:
             )
         return True
 
-    @repeated
     async def rated(self, name: str, *, practice: bool) -> None:
         """Note that all that was asked about an item is answered."""
         values = _judged(practice=practice) | {"revealed_at": self._database.clock()}

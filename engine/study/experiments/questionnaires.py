@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from ulid import ULID
 
-from engine.ledger.transactions import Database, repeated
+from engine.ledger.transactions import Database
 from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
@@ -131,7 +131,6 @@ class Questionnaires:
         await self._write(enrolled.experiment.id, person, shown=shown, **facts)
         return asked
 
-    @repeated
     async def _write(self, experiment: str, person: Person, **facts: Any) -> None:
         of = {"study": self._study.id, "experiment": experiment, "pseudonym": person.pseudonym}
         row = {"id": str(ULID()), **of, **facts, "at": self._database.clock()}

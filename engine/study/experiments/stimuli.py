@@ -179,7 +179,6 @@ class Stimuli:
     def picture(self, item: Item) -> Path:
         return self.folder / f"{item.picture}.png"
 
-    @repeated
     async def retire(self, name: str) -> bool:
         """Show an item to nobody from now on; False for none of that name."""
         mine = ItemRow.study == self._study.id, ItemRow.id.startswith(name, autoescape=True)
