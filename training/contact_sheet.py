@@ -58,7 +58,6 @@ def drawn(
 
 
 def page(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
-    """Lay two prompts in a row, their words below."""
     rows = [[*one, *other] for one, other in zip(pairs[::2], pairs[1::2], strict=True)]
     labels = [f"{one}; {other}" for one, other in zip(PROMPTS[::2], PROMPTS[1::2], strict=True)]
     return sheet(rows, ("base", "LoRA", "base", "LoRA"), labels)

@@ -69,7 +69,6 @@ def evaluate(
 
 
 def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Give what one run's record keeps: figures, no texts."""
     return {
         "matrix": {name: row[author] for name, row in values["matrix"].items()},
         "style": values["style"].get(author, {}),

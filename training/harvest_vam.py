@@ -65,7 +65,6 @@ def main(
 
 
 def plan(recipe: HarvestRecipe, run: Path) -> None:
-    """Search only, and say what a harvest would take."""
     with alone(run):
         parts = harvester_of(recipe, run)
         counts, objects = parts.search()

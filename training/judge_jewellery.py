@@ -66,7 +66,6 @@ def answers(logits: "Tensor") -> dict[str, "Tensor"]:
 
 
 def likeliest(logits: "Tensor") -> dict[str, list[str]]:
-    """Name each picture's likeliest value of each property."""
     return {
         name: [PROPERTIES[name][index] for index in found.argmax(1).tolist()]
         for name, found in answers(logits).items()
@@ -136,7 +135,6 @@ def learn(
 
 
 def examined(judge: "nn.Module", unseen: "Collection") -> dict[str, float]:
-    """Give the share of held-out renders whose properties are seen right."""
     import torch
 
     from training.base_image.collection import centred
@@ -151,7 +149,6 @@ def examined(judge: "nn.Module", unseen: "Collection") -> dict[str, float]:
 
 
 def count_right(logits: "Tensor", rows: list[dict[str, str]]) -> Counter[str]:
-    """Count for each property the pictures that show what they should."""
     right: Counter[str] = Counter()
     for name, found in likeliest(logits).items():
         right[name] = sum(value == facts[name] for value, facts in zip(found, rows, strict=True))

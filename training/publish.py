@@ -74,7 +74,6 @@ def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
 
 
 def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str, half: bool) -> None:
-    """Write the model card, and the notice or kohya's file where there is one."""
     record = read_record(run)
     if isinstance(recipe, ImageRecipe):
         write_file(expert / "README.md", image_model_card(recipe, record, digest))

@@ -67,5 +67,4 @@ class BaseRecipe(Table):
 
 
 def load_base_recipe(path: Path) -> BaseRecipe:
-    """Read a recipe; raises BadRecipe with the table and key at fault."""
     return read_recipe(path, (), BaseRecipe)

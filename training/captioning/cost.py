@@ -28,7 +28,6 @@ class Purse:
     spent: float = 0.0
 
     def price(self, tokens_in: int, tokens_out: int) -> float:
-        """Give dollars."""
         return (tokens_in * self.into + tokens_out * self.out) / 1e6
 
     def affords(self, calls: int, most: float) -> int:

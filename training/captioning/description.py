@@ -11,8 +11,6 @@ Outcome = Literal["ok", "refused", "cut off", "filtered", "not JSON", "failed"]
 
 
 class Description(BaseModel):
-    """Describe a piece: the report's five topics, the kind of object, what could not be made out."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     object_type: str = Field(description="kind of object in one or two words, such as tiara")

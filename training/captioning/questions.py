@@ -31,8 +31,6 @@ CATALOGUE = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Ask of one picture, with what the catalogue says; its answer is kept under `key`."""
-
     file_name: str
     path: Path
     row: dict[str, Any]

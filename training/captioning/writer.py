@@ -39,7 +39,6 @@ class Journal:
         return answer is None or (retry_failed and answer.outcome != "ok")
 
     def add(self, question: Question, answer: Answer, model: str, dollars: float) -> None:
-        """Write one answer, on disk before this returns."""
         about = {"key": question.key, "file_name": question.file_name, "model": model}
         add_lines(self.path, {**about, **answer.model_dump(), "dollars": dollars, "at": now()})
         self.answers[question.key] = answer

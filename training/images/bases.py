@@ -89,7 +89,6 @@ def adapted(pipeline: Any) -> dict[str, Any]:
 
 
 def trained_weights(pipeline: Any) -> dict[str, "Tensor"]:
-    """Name every weight that is trained by its part and its place there."""
     return {
         f"{part}.{name}": weight
         for part, model in adapted(pipeline).items()

@@ -146,7 +146,6 @@ def save_weights(tensors: "dict[str, Tensor]", path: Path, marks: dict[str, str]
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """Read what a safetensors file says of itself."""
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as file:

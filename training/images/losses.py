@@ -55,8 +55,6 @@ def target_of(schedule: Any, latents: Tensor, noise: Tensor, times: Tensor) -> T
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
-    """Ask a UNet with the noise schedule of its base, on a device and in a precision."""
-
     unet: Any
     schedule: Any
     device: Any

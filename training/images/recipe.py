@@ -16,8 +16,6 @@ ONLY_SHOWN = frozenset(
 
 
 class ImageRecipe(RunRecipe):
-    """Describe one run on pictures, whole."""
-
     expert: tables.ImageExpert
     data: tables.Data
     base: tables.ImageBase
@@ -53,7 +51,6 @@ def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
 
 
 def is_image_recipe(path: Path) -> bool:
-    """Tell a recipe about pictures by its `[data]` table; a text recipe has `[source]`."""
     return "data" in read_toml(path)
 
 

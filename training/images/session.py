@@ -81,8 +81,6 @@ class Average:
 
 
 class ImageSession(RunSession):
-    """Take one run on pictures to its end."""
-
     def __init__(
         self, recipe: ImageRecipe, run: Path, pictures: Pictures, base: Path | None = None
     ) -> None:

@@ -96,8 +96,6 @@ class Prior(Table):
 
 
 class Validation(Table):
-    """Set the held-out loss on fixed noise, and the grid of fixed prompts and seeds."""
-
     pictures: int = Field(default=32, ge=1)
     noises: int = Field(default=1, ge=1)
     times: int = Field(default=10, ge=1, le=100)

@@ -23,8 +23,6 @@ from training.run.trainer import Trainer
 
 
 class ImageTrainer(Trainer):
-    """Train a pipeline's LoRA, with the noise schedule of its base."""
-
     hint = '; with fp16 also set base.vae to "madebyollin/sdxl-vae-fp16-fix"'
 
     def __init__(

@@ -27,8 +27,6 @@ SILENT_IN_A_ROW = 3  # addresses that do not answer before the server counts as 
 
 
 class MuseumClient(PoliteClient):
-    """Fetch politely within the museum, and forgive silence twice."""
-
     def __init__(self, seconds: float, first_retry: float) -> None:
         super().__init__(seconds, first_retry)
         self.silent = Counter[str]()  # by host, in a row

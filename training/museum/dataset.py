@@ -24,7 +24,6 @@ Findings = dict[str, list[str]]
 
 
 def moment(seconds: float) -> str:
-    """Write a time since 1970 in UTC, to the second."""
     return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 

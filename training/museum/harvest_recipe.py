@@ -43,8 +43,6 @@ class Harvest(Table):
 
 
 class CaptionTable(Table):
-    """Say who looks at the pictures, how, and what a caption looks like."""
-
     model: str = "gpt-4.1-2025-04-14"
     address: str = OPENAI  # any server that speaks the same protocol
     prefix: str = PREFIX
@@ -59,7 +57,6 @@ class CaptionTable(Table):
 
     @property
     def own(self) -> bool:
-        """Tell whether OpenAI itself is asked."""
         return self.address.rstrip("/") == OPENAI
 
 
@@ -78,7 +75,6 @@ class HarvestRecipe(RunRecipe):
 
     @property
     def retention_days(self) -> float:
-        """Limit how long texts and pictures may lie here to four weeks."""
         return min(self.rights.retention_days or MOST_DAYS, MOST_DAYS)
 
 

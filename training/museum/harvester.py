@@ -163,7 +163,6 @@ def harvest(recipe: HarvestRecipe, run: Path) -> Outcome:
 
 
 def nothing(counts: dict[str, int], dropped: list[dict[str, str]]) -> str:
-    """Say why a harvest is empty."""
     found = ", ".join(f"{term}: {count}" for term, count in counts.items())
     why = "; ".join(f"{reason}: {n}" for reason, n in reasons(dropped).items()) or "no hits"
     return (

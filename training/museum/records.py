@@ -159,7 +159,6 @@ def facts_of(found: Found, full: Full, terms: Texts) -> dict[str, Any]:
 
 
 def meta_of(found: Found, full: Full) -> ImageMeta:
-    """Find what is said of an object's picture."""
     metas = {meta.asset: meta for meta in (*full.metas, *found.metas)}
     return metas.get(found.image_id, ImageMeta())
 

@@ -41,7 +41,6 @@ def save(
     optimiser: dict[str, Any],
     kept: int = KEPT,
 ) -> None:
-    """Write the checkpoint of a step, then let go of older ones."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file

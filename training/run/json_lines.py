@@ -27,7 +27,6 @@ def add_lines(path: Path, *rows: Mapping[str, Any]) -> None:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a file as a whole."""
     write_file(path, lines_of(rows))
 
 

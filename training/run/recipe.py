@@ -56,8 +56,6 @@ class RunRecipe(Table):
 
 
 class Recipe(RunRecipe):
-    """Describe one run on texts, whole."""
-
     expert: ExpertTable
     source: Annotated[Origin, Field(discriminator="kind")]
     base: Base

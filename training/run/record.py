@@ -18,7 +18,6 @@ PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate", "bitsand
 
 
 def note_stage(folder: Path, recipe: RunRecipe, stage: str, facts: dict[str, Any]) -> None:
-    """Add one finished stage to the run's record."""
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(folder) | {
         "name": recipe.run.name,

@@ -90,7 +90,6 @@ class RunSession(ABC):
         return False
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
         newest = checkpoints.resume(self.folder, self.progress.digest)
         if newest is None:
             return
@@ -162,7 +161,6 @@ class RunSession(ABC):
             told("trained")
 
     def step(self) -> float:
-        """Take one optimiser step and log it; gives its loss."""
         started = time.monotonic()
         figures = self.advance()
         self.progress.step += 1

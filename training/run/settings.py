@@ -7,8 +7,6 @@ from training.sources.guardian_api import ADDRESS
 
 
 class TrainingSettings(BaseSettings):
-    """Read keys once in a stage's `main`, passed down."""
-
     model_config = SettingsConfigDict(frozen=True)
 
     guardian_api_key: SecretStr | None = Field(default=None, description="GUARDIAN_API_KEY")

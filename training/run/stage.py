@@ -77,7 +77,6 @@ def delete_due(runs: Path) -> tuple[int, int]:
 
 
 def say(line: str) -> None:
-    """Print a line as it is."""
     Console(soft_wrap=True, highlight=False, markup=False).print(line)
 
 

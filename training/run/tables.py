@@ -13,8 +13,6 @@ class Table(BaseModel):
 
 
 class Run(Table):
-    """Name the run, and the seed of every draw in it."""
-
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     seed: int = 42
     about: str = ""
@@ -39,7 +37,6 @@ class Rights(Table):
         return "\n\n".join(filter(None, [*said, *(f"> {line}" for line in self.attribution)]))
 
     def where(self) -> str:
-        """Say where these rights hold, if not everywhere."""
         places = ", ".join(self.territories)
         return f"Only where these rights hold: {places}." if places else ""
 
@@ -80,8 +77,6 @@ class Lora(Table):
 
 
 class AnyTraining(Table):
-    """Say what a training of texts and one of pictures have in common."""
-
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -95,7 +90,6 @@ class AnyTraining(Table):
     gradient_checkpointing: bool = False
 
     def warmup(self, steps: int) -> int:  # noqa: ARG002
-        """Count the steps in which the rate rises."""
         return 0
 
     @property

@@ -16,8 +16,6 @@ BETAS = (0.9, 0.999)
 
 
 class Trainer:
-    """Hold a model with its optimiser, and the weights that are trained."""
-
     hint = ""  # what else helps against losses that are not finite
 
     def __init__(
@@ -70,7 +68,6 @@ class Trainer:
 
 
 def optimiser_for(model: Any, weights: list[Any], training: AnyTraining) -> Any:
-    """Build AdamW, whole or with 8-bit state."""
     rate, decay = training.learning_rate, training.weight_decay
     kind: Any = torch.optim.AdamW
     if training.optimiser == "adamw8bit":  # Dettmers et al. 2022

@@ -22,8 +22,6 @@ STATE = "state.json"
 
 @dataclass
 class GuardianSource:
-    """Fetch what is missing, page by page, and give the articles that are here."""
-
     origin: GuardianOrigin
     licence_ref: str
     api: GuardianApi

@@ -62,7 +62,6 @@ class HubSource:
             ) from error
 
     def check_columns(self, rows: Any) -> None:
-        """Raise SourceFault when a column that the recipe names is not there (any more)."""
         wanted = {self.origin.text_column, self.origin.work_column} - {""}
         missing = wanted - set(rows.column_names)
         if missing:

@@ -133,7 +133,6 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
 
 
 def lora_config(lora: Lora, targets: Any, **options: Any) -> Any:
-    """Put a recipe's [lora] into PEFT's own words."""
     from peft import LoraConfig
 
     return LoraConfig(

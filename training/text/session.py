@@ -16,8 +16,6 @@ from training.text.trainer import TextTrainer
 
 
 class Session(RunSession):
-    """Take one run on texts to its end."""
-
     def __init__(self, recipe: Recipe, run: Path, base: Path | None) -> None:
         self.recipe, training = recipe, recipe.training
         due = due_of(run / "corpus")

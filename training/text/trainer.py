@@ -21,8 +21,6 @@ IGNORED = -100  # the label of padding and of what is given: no loss
 
 
 class TextTrainer(Trainer):
-    """Train a language model's adapter on blocks."""
-
     def __init__(self, recipe: Recipe, model: Any, accelerator: Accelerator) -> None:
         super().__init__(recipe.training, model, accelerator)
         self.recipe = recipe

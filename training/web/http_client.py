@@ -70,8 +70,7 @@ def release() -> str:
 
 
 def user_agent() -> str:
-    """Say who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
-    # A header is one line of ASCII.
+    # The operator's PASTICHE_CONTACT is where to complain; a header is one line of ASCII.
     given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
     contact = " ".join(given.split())
     told = f"; contact: {contact}" if contact else ""

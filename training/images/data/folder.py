@@ -116,7 +116,6 @@ def captions_alone(folder: Path, rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
-    """Read the captions of a model, long and short, by file name."""
     return {
         row["file_name"]: tuple(
             text
@@ -170,7 +169,6 @@ def words_beside(path: Path) -> str:
 
 
 def listed(row: dict[str, Any], data: Data) -> str:
-    """Say a listing's own text in the recipe's wording; empty without one."""
     text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
     return data.wording.replace("{caption}", text) if text else ""
 

@@ -24,8 +24,6 @@ class Sample:
 
 
 class Samples:
-    """Prepare pictures: the shape each is shown in, the places it is cut at, its caption."""
-
     def __init__(
         self,
         pictures: Sequence[Picture],

@@ -54,5 +54,4 @@ def accuracy(
 
 
 def is_known(facts: Mapping[str, object]) -> bool:
-    """Tell whether a listing says of a picture all that the judge looks for."""
     return all(facts.get(name) for name in PROPERTIES)

@@ -9,7 +9,6 @@ NEAREST = "training-pictures/nearest.png"
 
 
 def lines_of(values: dict[str, Any]) -> list[str]:
-    """Say every figure in a line, for the page and the model card."""
     held, base, lora = values["held_out"], values["memory"]["base"], values["memory"]["lora"]
     lines = ["no object was held out, so there is no held-out loss"]
     if held:

@@ -58,7 +58,6 @@ def pack(
 
 
 def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]]:
-    """Cut one work's tokens."""
     step = size - 1
     if bos is not None:
         for start in range(0, len(tokens), step):

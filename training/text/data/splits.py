@@ -35,7 +35,6 @@ def split_works(works: Sequence[Work], corpus: Corpus, seed: int) -> dict[str, l
 
 
 def split_of(work: str, corpus: Corpus, seed: int) -> str:
-    """Choose a work's split: as named, else drawn by a hash of its id."""
     if work in corpus.test:
         return "test"
     if work in corpus.validation:

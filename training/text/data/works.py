@@ -45,8 +45,6 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Note something a filter took out, and why."""
-
     work: str
     reason: str
     text: str

@@ -12,8 +12,6 @@ SENTENCE = re.compile(r"(?<![.!?…])[.!?…]++(?=\s|$)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diversity:
-    """Hold shares between 0 and 1; sentence length in words."""
-
     distinct_1: float
     distinct_2: float
     repeated_4: float

@@ -8,7 +8,7 @@ import torch
 from engine.backends.mixing.sampler import ChosenTokens
 from engine.backends.model_loading import end_tokens
 from engine.backends.row_sampler import RowSampler
-from engine.plan.cards import Sampling
+from engine.plan.cards import Expert, Sampling
 from engine.plan.job import Job
 from training.text.data.blocks import opening_token, plain_tokens
 
@@ -19,19 +19,20 @@ def generate(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    sampling: Sampling,
+    expert: Expert,
     seed: int,
     length: int,
-    bans: Sequence[str] = (),
 ) -> list[str]:
-    """Continue each prompt once; repeatable by seed on one machine."""
     ends, texts = end_tokens(model, tokenizer), list[str]()
     for start in range(0, len(prompts), BATCH):
         asked = prompts[start : start + BATCH]
         ids, mask = left_padded(tokenizer, asked)
         rows = [
             RowSampler(
-                a_job(prompt, sampling, seed + start + number, length), tokenizer, ends, bans
+                a_job(prompt, expert.sampling, seed + start + number, length),
+                tokenizer,
+                ends,
+                expert.bans,
             )
             for number, prompt in enumerate(asked)
         ]

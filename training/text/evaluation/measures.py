@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.run.schedule import spread
 from training.text.data.blocks import plain_tokens
 from training.text.evaluation.delta import Delta
 from training.text.evaluation.diversity import diversity_of
@@ -11,7 +12,7 @@ from training.text.evaluation.generation import generate
 from training.text.evaluation.memory import TrainingText, extract
 from training.text.evaluation.prompts import prompts_for, report_prompt
 from training.text.evaluation.scores import BASE, score, wearing
-from training.text.evaluation.style import StyleClassifier
+from training.text.evaluation.style import StyleClassifier, chunks_of
 from training.text.evaluation.subject import Author
 
 PREFIXES = 20  # blocks a split, for extraction
@@ -49,7 +50,7 @@ class Measures:
     def samples(self, count: int, length: int, seed: int) -> dict[str, dict[str, list[str]]]:
         written: dict[str, dict[str, list[str]]] = {}
         for author in self.authors:
-            prompts = prompts_for(author.command, author.template, count)
+            prompts = prompts_for(author.card.command, author.card.template.text, count)
             written[author.name] = {
                 name: self.write(name, prompts, author, length, seed)
                 for name in (BASE, author.name)
@@ -60,7 +61,7 @@ class Measures:
         """Answer the source report's prompt by base and expert, from three seeds."""
         pairs: dict[str, list[dict[str, str]]] = {}
         for author in self.authors:
-            prompt = report_prompt(author.template, author.title)
+            prompt = report_prompt(author.card.template.text, author.card.title)
             prompts = [prompt] * SIDE_BY_SIDE
             base, own = (
                 self.write(name, prompts, author, length, seed + 1) for name in (BASE, author.name)
@@ -73,10 +74,7 @@ class Measures:
     ) -> list[str]:
         self.told(f"{len(prompts)} samples of {name} for {author.name}")
         with wearing(self.model, name):
-            bans = author.card.bans if author.card else ()
-            return generate(
-                self.model, self.tokenizer, prompts, author.sampling, seed, length, bans
-            )
+            return generate(self.model, self.tokenizer, prompts, author.card, seed, length)
 
     def style(self, classifier: StyleClassifier, samples: Values) -> Values:
         return {
@@ -134,9 +132,6 @@ def recitation(train: TrainingText, texts: Sequence[Sequence[int]]) -> Values:
 
 def diversities(samples: dict[str, dict[str, list[str]]], authors: Sequence[Author]) -> Values:
     """Compare repetition and variety of each writer's samples with the author's own chunks."""
-    from training.run.schedule import spread
-    from training.text.evaluation.style import chunks_of
-
     found: Values = {}
     for author in authors:
         written = samples[author.name]

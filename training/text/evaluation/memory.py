@@ -13,8 +13,6 @@ PREFIX = 50  # tokens given, and tokens compared
 
 
 class TrainingText:
-    """Index the short grams of the training tokens."""
-
     def __init__(self, works: Sequence[Sequence[int]]) -> None:
         self.works = works
         self.places: dict[tuple[int, ...], list[tuple[int, int]]] = {}
@@ -43,7 +41,6 @@ def grams(tokens: Sequence[int], size: int) -> list[tuple[int, ...]]:
 
 
 def common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Count the tokens that two sequences begin with in common."""
     count = 0
     for a, b in zip(left, right, strict=False):
         if a != b:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import in_one_line
-from engine.plan.cards import BUILT_IN, Expert, Sampling, load_card
+from engine.plan.cards import BUILT_IN, Expert, Rights, Template, load_card
 from engine.weights.weight_files import check_adapter
 from training.errors import BadRecipe, TrainingError
 from training.run.expiry import due_of, require_fresh
@@ -22,8 +22,6 @@ from training.text.rights import require_training
 
 @dataclass(frozen=True, kw_only=True)
 class Author:
-    """Know one expert with the texts it learnt from and those it never saw."""
-
     recipe: Recipe
     run: Path
 
@@ -32,26 +30,20 @@ class Author:
         return self.recipe.expert.name
 
     @cached_property
-    def card(self) -> Expert | None:
-        """Read the built-in card of that name, if there is one."""
-        folder = BUILT_IN / self.name
-        return load_card(folder) if (folder / "card.toml").exists() else None
-
-    @property
-    def title(self) -> str:
-        return self.card.title if self.card else self.recipe.expert.title or self.name
-
-    @property
-    def command(self) -> str:
-        return self.card.command if self.card else self.recipe.expert.command
-
-    @property
-    def template(self) -> str:
-        return self.card.template.text if self.card else self.recipe.expert.template
-
-    @property
-    def sampling(self) -> Sampling:
-        return self.card.sampling if self.card else Sampling()
+    def card(self) -> Expert:
+        """Read the built-in card of that name; without one, take the recipe's words."""
+        folder, told = BUILT_IN / self.name, self.recipe.expert
+        if (folder / "card.toml").exists():
+            return load_card(folder)
+        return Expert(
+            name=self.name,
+            title=told.title or self.name,
+            medium="text",
+            command=told.command,
+            rights=Rights(licence="", basis=""),
+            profiles={},
+            template=Template(text=told.template),
+        )
 
     @cached_property
     def train(self) -> list[Work]:
@@ -59,11 +51,9 @@ class Author:
 
     @cached_property
     def test(self) -> list[Work]:
-        """Read the works it never saw, in training or in choosing a checkpoint."""
         return list(read_works(self.run / "corpus" / "test.jsonl"))
 
     def blocks(self, split: str, most: int) -> tuple[Block, ...]:
-        """Take at most `most` blocks of a split, evenly."""
         return spread(read_split(self.run, split), most)
 
 
