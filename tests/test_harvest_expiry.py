@@ -19,14 +19,9 @@ from training.errors import BadCorpus
 from training.harvest_vam import Action, main
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
 from training.museum.metadata_rows import LASTING, LOCK, RIGHTS
-from training.museum.retention import (
-    WATCH,
-    next_due,
-    prune,
-    prune_all,
-    wait_and_prune,
-    watch,
-)
+from training.museum.retention import prune, prune_all
+from training.purge import WATCH, next_due, wait_and_purge
+from training.run.expiry import guard
 from training.run.json_lines import write_lines
 
 DAY = 86400.0
@@ -126,7 +121,7 @@ def test_the_waiting_process_prunes_at_the_hour_and_ends(data: Path) -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    wait_and_prune(data, lambda: now[0], sleep)
+    wait_and_purge(data, lambda: now[0], sleep)
     assert list((data / "images").iterdir()) == []
     assert due is not None and due - 1 <= now[0] <= due + 600
 
@@ -136,7 +131,7 @@ def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path:
     rows = [row | {"expires_at": soon} for row in rows_of(tmp_path)]
     write_lines(data / "metadata.jsonl", rows)
     (data / RIGHTS).unlink()
-    watch(data)
+    guard(data)
     until = time.monotonic() + 60
     while list((data / "images").iterdir()) and time.monotonic() < until:
         time.sleep(0.1)
@@ -145,7 +140,7 @@ def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path:
 
 
 def test_one_waiting_process_is_enough(data: Path) -> None:
-    program = (sys.executable, "-m", "training.museum.retention", str(data))
+    program = (sys.executable, "-m", "training.purge", "--wait", str(data))
     waiting = subprocess.Popen(program)
     try:
         until = time.monotonic() + 60

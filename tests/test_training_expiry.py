@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from training.errors import NotAllowed
-from training.run.expiry import STAMP, due_of, guard, purge, require_fresh, stamp, wait_and_purge
+from training.purge import wait_and_purge
+from training.run.expiry import STAMP, due_of, guard, purge, require_fresh, stamp
 
 KILLED = """
 import os, sys

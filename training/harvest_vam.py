@@ -9,7 +9,7 @@ import typer
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, alone, harvest, harvester_of, reasons
-from training.museum.retention import watch
+from training.run.expiry import guard
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
 
@@ -60,7 +60,7 @@ def main(
             }
             note_stage(run, recipe, "harvest", facts)
             if keep_watch:
-                watch(run / DATA)
+                guard(run / DATA)
             tell(recipe, run, outcome)
 
 

@@ -5,13 +5,9 @@ stage prunes when it starts; a small process waits for the hour, one for each da
 """
 
 import json
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.lock import take_lock
 from training.errors import BadCorpus
 from training.museum.metadata_rows import (
     IMAGES,
@@ -23,10 +19,7 @@ from training.museum.metadata_rows import (
     expiry_of,
     read_rows,
 )
-from training.run.expiry import leave_behind, wait_for
 from training.run.json_lines import write_lines
-
-WATCH = ".watch.lock"
 
 
 def prune(data: Path, now: float) -> int:
@@ -79,31 +72,7 @@ def ends_of(data: Path) -> list[tuple[float, str]]:
     return ends
 
 
-def next_due(data: Path) -> float | None:
-    return min((end for end, _ in ends_of(data)), default=None)
-
-
 def prune_all(runs: Path, now: float) -> int:
     """Prune every data folder under `runs`; gives the number of pictures that went."""
     marks = [path for name in (RIGHTS, LOCK) for path in runs.glob(f"*/*/{name}")]
     return sum(prune(folder, now) for folder in sorted({path.parent for path in marks}))
-
-
-def wait_and_prune(
-    data: Path,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Prune each time something is due, until nothing is left; one waiter a folder is enough."""
-    if lock := take_lock(data, Path(), WATCH):
-        with lock:
-            wait_for(lambda: next_due(data), lambda: prune(data, clock()), clock, sleep)
-
-
-def watch(data: Path) -> None:
-    """Start the process that prunes a folder when it is due, even if this one is killed."""
-    leave_behind("training.museum.retention", str(data.resolve()))
-
-
-if __name__ == "__main__":
-    wait_and_prune(Path(sys.argv[1]))

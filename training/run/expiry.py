@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from engine.files import write_json
 from training.errors import NotAllowed
 
 STAMP = "expires.json"
-LONGEST_SLEEP = 600.0  # seconds
 START_SECONDS = 30.0  # for the shell that leaves the guard behind
 
 
@@ -77,39 +75,11 @@ def delete(folder: Path) -> None:
             folder.rmdir()
 
 
-def wait_and_purge(
-    folder: Path,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    wait_for(lambda: due_of(folder), lambda: purge(folder, clock()), clock, sleep)
-
-
-def wait_for(
-    next_due: Callable[[], float | None],
-    delete_due: Callable[[], object],
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Delete each time something is due, until nothing is left."""
-    while (due := next_due()) is not None:
-        remaining = due - clock()
-        if remaining <= 0:
-            delete_due()
-        else:
-            sleep(min(remaining, LONGEST_SLEEP))
-
-
 def guard(folder: Path) -> None:
-    """Start the process that will delete a stamped folder, even if this one is killed."""
-    leave_behind("training.purge", "--wait", str(folder.resolve()))
-
-
-def leave_behind(*words: str) -> None:
-    """Start a Python module that outlives this process."""
+    """Start a process that deletes what is due in a folder, even if this one is killed."""
     # Through a shell that ends at once, so that nobody is left to wait for the process.
-    line = '"$0" -m "$@" >/dev/null 2>&1 </dev/null &'
-    command = ("sh", "-c", line, sys.executable, *words)
+    line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
+    command = ("sh", "-c", line, sys.executable, str(folder.resolve()))
     subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
 
 
