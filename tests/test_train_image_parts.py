@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.training_utils import compute_snr
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
@@ -16,7 +17,7 @@ from training.errors import BadCorpus
 from training.images.data.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.images.data.folder import Picture, open_picture, read_folder
 from training.images.data.samples import told_of, words_of
-from training.images.losses import snr_of, weights_of
+from training.images.losses import weights_of
 from training.images.recipe import load_image_recipe
 from training.images.schedule import batches_in, batches_of_epoch, batches_of_step, steps_in
 from training.images.tables import Data, ImageTraining
@@ -41,7 +42,7 @@ def schedule(**changes: object) -> object:
 
 def test_min_snr_has_the_constants_of_sdxls_schedule() -> None:
     times = torch.arange(1000)
-    snr = snr_of(schedule(), times)
+    snr = compute_snr(schedule(), times)
     assert float(snr[0]) == pytest.approx(1175, abs=1)
     assert int((snr > 5).sum()) == 147 and bool((snr[:147] > 5).all())
     noise = weights_of(schedule(), times, 5.0)
@@ -54,7 +55,7 @@ def test_min_snr_has_the_constants_of_sdxls_schedule() -> None:
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_min_snr_makes_every_prediction_type_the_same_loss_on_the_picture(prediction: str) -> None:
     plan, times = schedule(prediction_type=prediction), torch.arange(1, 999)
-    snr = snr_of(plan, times)
+    snr = compute_snr(plan, times)
     alpha, sigma = (snr / (snr + 1)).sqrt(), (1 / (snr + 1)).sqrt()
     # what an error of one in the picture is worth in the unit that is predicted
     worth = {"epsilon": alpha / sigma, "v_prediction": 1 / sigma, "sample": torch.ones(998)}

@@ -20,18 +20,13 @@ from training.images.recipe import ImageRecipe
 from training.run.schedule import generator_for
 
 
-def snr_of(schedule: Any, times: Tensor) -> Tensor:
-    from diffusers.training_utils import compute_snr
-
-    snr: Tensor = compute_snr(schedule, times)
-    return snr
-
-
 def weights_of(schedule: Any, times: Tensor, gamma: float) -> Tensor:
     """Weigh each timestep's squared error; all 1 for gamma 0."""
+    from diffusers.training_utils import compute_snr
+
     if not gamma:
         return torch.ones(times.shape, device=times.device)
-    snr = snr_of(schedule, times)
+    snr: Tensor = compute_snr(schedule, times)
     capped = snr.clamp(max=gamma)
     match schedule.config.prediction_type:
         case "epsilon":

@@ -27,7 +27,13 @@ class HubSource:
     def works(self) -> Iterator[Work]:
         for split in self.origin.splits:
             rows = self.rows(split)
-            self.check_columns(rows)
+            wanted = {self.origin.text_column, self.origin.work_column} - {""}
+            if missing := wanted - set(rows.column_names):
+                raise SourceFault(
+                    f"{self.origin.dataset} has no column {', '.join(sorted(missing))}; it has "
+                    f"{', '.join(rows.column_names)}. The data set may have changed: name its "
+                    "columns in [source], or pin the revision you know."
+                )
             column, whole = self.origin.work_column, f"{self.origin.dataset}:{split}"
             groups = groupby(rows, key=lambda row: str(row[column]) if column else whole)
             for name, group in groups:
@@ -60,13 +66,3 @@ class HubSource:
                 "still exists, or give the texts yourself with --corpus DIR. A file that was cut "
                 "short must be fetched again: delete it, or its copy in the hub's cache, first."
             ) from error
-
-    def check_columns(self, rows: Any) -> None:
-        wanted = {self.origin.text_column, self.origin.work_column} - {""}
-        missing = wanted - set(rows.column_names)
-        if missing:
-            raise SourceFault(
-                f"{self.origin.dataset} has no column {', '.join(sorted(missing))}; it has "
-                f"{', '.join(rows.column_names)}. The data set may have changed: name its columns "
-                "in [source], or pin the revision you know."
-            )

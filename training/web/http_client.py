@@ -69,14 +69,6 @@ def release() -> str:
         return "0"
 
 
-def user_agent() -> str:
-    # The operator's PASTICHE_CONTACT is where to complain; a header is one line of ASCII.
-    given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
-    contact = " ".join(given.split())
-    told = f"; contact: {contact}" if contact else ""
-    return f"pastiche/{release()} (+see the README of the operator's copy{told})"
-
-
 class PoliteClient:
     """Begin a call at most once in `seconds`; `first_retry` is the first pause after a fault."""
 
@@ -91,7 +83,12 @@ class PoliteClient:
         self.clock, self.sleep = clock, sleep
         self.last = float("-inf")
         self.session = requests.Session()
-        self.session.headers["User-Agent"] = user_agent()
+        # The operator's PASTICHE_CONTACT is where to complain; a header is one line of ASCII.
+        given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
+        contact = f"; contact: {' '.join(given.split())}" if given.strip() else ""
+        self.session.headers["User-Agent"] = (
+            f"pastiche/{release()} (+see the README of the operator's copy{contact})"
+        )
 
     def get(
         self, address: str, query: Mapping[str, str] | None = None, etag: str = ""

@@ -60,7 +60,10 @@ def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
     """Read every picture of a folder; raises BadCorpus when too few can be used."""
     rows, dropped = rows_of(folder), Counter[str]()
     if not (folder / METADATA).is_file():
-        dropped.update(captions_alone(folder, rows))
+        own = {(folder / row["file_name"]).with_suffix(".txt") for row in rows}
+        there = set(folder.rglob("*.txt"))
+        if own & there and there - own:
+            dropped["a caption without its picture"] = len(there - own)
     captions = captions_of(folder / CAPTIONS)
     found, expiries = [], []
     for row in rows:
@@ -106,15 +109,6 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [{"file_name": name} for name in names]
 
 
-def captions_alone(folder: Path, rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Count the .txt files that have no picture, where any picture has one."""
-    own = {(folder / row["file_name"]).with_suffix(".txt") for row in rows}
-    there = set(folder.rglob("*.txt"))
-    return (
-        {"a caption without its picture": len(there - own)} if own & there and there - own else {}
-    )
-
-
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
     return {
         row["file_name"]: tuple(
@@ -142,7 +136,8 @@ def picture_of(
             width, height = opened.size
             if opened.getexif().get(0x0112, 1) >= 5:  # it is shown turned
                 width, height = height, width
-        text = words_beside(path) or listed(row, data)
+        beside = path.with_suffix(".txt")
+        text = " ".join(read_words(beside).split()) if beside.is_file() else ""
     except Image.DecompressionBombError:
         return "the picture has too many pixels"
     except UNREADABLE:
@@ -150,6 +145,7 @@ def picture_of(
     except BadCorpus:
         return "its caption is not UTF-8"
     written = captions.get(name) or ()
+    text = text or listed(row, data)
     texts = {"auto": written or (text,), "gpt": written, "text": (text,), "instance": ()}
     return Picture(
         path=path,
@@ -160,12 +156,6 @@ def picture_of(
         group=str(row.get(data.group_by) or name),
         facts=row,
     )
-
-
-def words_beside(path: Path) -> str:
-    """Read the caption in a .txt file beside a picture, on one line; empty without one."""
-    beside = path.with_suffix(".txt")
-    return " ".join(read_words(beside).split()) if beside.is_file() else ""
 
 
 def listed(row: dict[str, Any], data: Data) -> str:

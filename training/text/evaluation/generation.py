@@ -1,6 +1,7 @@
 """Generate samples in batches, drawn as the bot draws its answers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from engine.backends.mixing.sampler import ChosenTokens
 from engine.backends.model_loading import end_tokens
 from engine.backends.row_sampler import RowSampler
-from engine.plan.cards import Expert, Sampling
+from engine.plan.cards import Expert
 from engine.plan.job import Job
 from training.text.data.blocks import opening_token, plain_tokens
 
@@ -27,20 +28,15 @@ def generate(
     for start in range(0, len(prompts), BATCH):
         asked = prompts[start : start + BATCH]
         ids, mask = left_padded(tokenizer, asked)
-        rows = [
-            RowSampler(
-                a_job(prompt, expert.sampling, seed + start + number, length),
-                tokenizer,
-                ends,
-                expert.bans,
-            )
-            for number, prompt in enumerate(asked)
-        ]
-        chosen = ChosenTokens(
-            rows,
-            mask.sum(1).tolist(),
-            lambda said: tokenizer.decode(said, skip_special_tokens=True),
-        )
+        rows = []
+        for number, prompt in enumerate(asked):
+            job = Job(
+                id="", request="", expert="sample", medium="text", prompt=prompt, head=len(prompt),
+                length=length, seed=seed + start + number, sampling=expert.sampling,
+            )  # fmt: skip
+            rows.append(RowSampler(job, tokenizer, ends, expert.bans))
+        read = partial(tokenizer.decode, skip_special_tokens=True)
+        chosen = ChosenTokens(rows, mask.sum(1).tolist(), read)
         with torch.inference_mode():
             answers = model.generate(
                 input_ids=ids.to(model.device),
@@ -50,15 +46,8 @@ def generate(
                 max_new_tokens=length,
                 pad_token_id=0,
             )[:, ids.shape[1] :]
-        texts += [tokenizer.decode(row, skip_special_tokens=True).strip() for row in answers]
+        texts += [read(row).strip() for row in answers]
     return texts
-
-
-def a_job(prompt: str, sampling: Sampling, seed: int, length: int) -> Job:
-    return Job(
-        id="", request="", expert="sample", medium="text", prompt=prompt, head=len(prompt),
-        length=length, seed=seed, sampling=sampling,
-    )  # fmt: skip
 
 
 def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
