@@ -49,7 +49,7 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
     ],
     ("engine.study.experiments.experiment", "_line"): lambda _: [],  # an operator's own file
     ("engine.study.disclosure.scrub", ""): lambda names: [rule for _, rule in names["_COMPILED"]],
-    ("training.sources.csv_tables", "article"): lambda _: [],  # the operator's own recipe
+    ("training.sources.csv_tables", "articles"): lambda _: [],  # the operator's own recipe
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault
 from training.harvest_vam import main
 from training.museum.dataset import root_of
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe
-from training.museum.harvester import Outcome, harvest
+from training.museum.harvester import Harvester, harvest
 from training.museum.metadata_rows import LOCK, METADATA, RIGHTS, read_rows
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
@@ -48,7 +48,7 @@ def recipe_file(folder: Path, museum: Museum, **changes: str) -> Path:
     return path
 
 
-def run_of(folder: Path, museum: Museum, **changes: str) -> Outcome:
+def run_of(folder: Path, museum: Museum, **changes: str) -> Harvester:
     """One harvest into `folder/crowns`."""
     recipe = load_harvest_recipe(recipe_file(folder, museum, **changes))
     return harvest(recipe, folder / "crowns")
@@ -59,7 +59,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return read_rows(folder / "crowns" / "data" / METADATA)
 
 
-def why(outcome: Outcome) -> dict[str, str]:
+def why(outcome: Harvester) -> dict[str, str]:
     """The reasons by object."""
     return {row["system_number"]: row["reason"] for row in outcome.dropped}
 
@@ -169,7 +169,7 @@ def test_a_second_run_asks_for_nothing_and_writes_the_same_bytes(tmp_path: Path)
         asked = len(museum.asked)
         second = run_of(tmp_path, museum)
         again = [path for path in museum.paths[asked:] if path != "/robots.txt"]
-    assert again == [] and second.calls == second.pictures_fetched == 0
+    assert again == [] and second.museum.asked == second.pictures.fetched == 0
     assert second.root == first.root
     assert before == {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
 

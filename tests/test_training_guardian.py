@@ -108,7 +108,7 @@ def test_an_answer_cut_short_is_asked_for_again(tmp_path: Path) -> None:
                 'of available pages"}}',
                 400,
             ),
-            "page too far",
+            "beyond the number",
         ),
     ],
 )

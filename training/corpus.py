@@ -148,17 +148,13 @@ def main(
     source = source_of(recipe, runs, corpus, TrainingSettings())
     facts = build(recipe, source, run, base)
     note_stage(run, recipe, "corpus", facts)
-    tell(facts)
-    stage.say(next_line("train_text", recipe_file, base, runs, changes))
-
-
-def tell(facts: dict[str, Any]) -> None:
     for name, size in facts["splits"].items():
         stage.say(
             f"{name}: {size['works']} works, {size['blocks']} blocks, {size['tokens']:,} tokens"
         )
     for reason, count in sorted(facts["dropped"].items()):
         stage.say(f"dropped, {reason}: {count}")
+    stage.say(next_line("train_text", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import typer
 
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
-from training.museum.harvester import DATA, Outcome, alone, harvest, harvester_of, reasons
+from training.museum.harvester import DATA, Harvester, alone, harvest, harvester_of, reasons
 from training.run.expiry import guard
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
@@ -67,11 +67,11 @@ def main(
 def plan(recipe: HarvestRecipe, run: Path) -> None:
     with alone(run):
         parts = harvester_of(recipe, run)
-        counts, objects = parts.search()
+        objects = parts.search()
     pictures = sum(1 for found, _ in objects if found.base)
     calls = 3 * pictures  # a record, a size and a picture each
     minutes = calls * recipe.harvest.seconds_between / 60
-    for term, count in counts.items():
+    for term, count in parts.counts.items():
         say(f"{term}: {count} records")
     say(
         f"{len(objects)} objects, {pictures} with a picture. A harvest makes at most {calls} calls "
@@ -95,12 +95,12 @@ def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
     say("The data are those of the lock file.")
 
 
-def tell(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
+def tell(recipe: HarvestRecipe, run: Path, outcome: Harvester) -> None:
     objects = len({row["system_number"] for row in outcome.rows})
     say(
         f"{len(outcome.rows)} pictures of {objects} objects in {run / DATA} "
-        f"({outcome.calls} records and sizes asked for, "
-        f"{outcome.pictures_fetched} pictures fetched now)."
+        f"({outcome.museum.asked} records and sizes asked for, "
+        f"{outcome.pictures.fetched} pictures fetched now)."
     )
     for reason, count in reasons(outcome.dropped).items():
         say(f"left out, {reason}: {count}")

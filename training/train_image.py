@@ -121,20 +121,14 @@ def main(
     run = stage.open_run(recipe, runs, fresh)
     session = train_image(recipe, run, base)
     if session.accelerator.is_main_process:
-        tell(session)
+        told = f"The LoRA is that of step {session.chosen_step}."
+        if len(session.held_out):
+            told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."
+            if recipe.save.choose == "best" and session.progress.best_step == 0:
+                told += " No step came out better than the base alone: look at the grids first."
+        stage.say(told)
         given = ("data", data, None)
         stage.say(next_line("evaluate_image", recipe_file, base, runs, changes, given))
-
-
-def tell(session: "ImageSession") -> None:
-    told = f"The LoRA is that of step {session.chosen_step}."
-    if len(session.held_out):
-        told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."
-        if session.recipe.save.choose == "best" and session.progress.best_step == 0:
-            told += (
-                " No step came out better than the base alone: look at the grids before using it."
-            )
-    stage.say(told)
 
 
 if __name__ == "__main__":

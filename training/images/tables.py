@@ -18,14 +18,13 @@ class ImageExpert(ExpertTable):
 class Data(Table):
     """Name the folder of captioned pictures, and how they are cut and held out.
 
-    `resolution` 0 means the base's own. With `buckets`, pictures are cut to the shape nearest their
-    own among shapes of about resolution² pixels, in steps of `bucket_step`; else to squares. `crops`
-    is how many places a picture may be cut at (each epoch draws one); `held_out` is a share of the
-    objects, which are told apart by the field `group_by`. `captions` says whose: a model's, a
-    .txt file's, the listing's in that order ("auto"), only a model's ("gpt"), all but a model's
-    ("text") or none; without one the `instance_prompt` is said. `wording` is how the listing's own text
-    is said to the base; other captions are said as they are. The base is told each picture's
-    `original` size, or ("resized") the size it is trained at, where a small base has seen no others.
+    With `buckets`, pictures are cut to the shape nearest their own among shapes of about resolution²
+    pixels, in steps of `bucket_step`; else to squares. `crops` is how many places a picture may be cut
+    at; `held_out` is a share of the objects, told apart by the field `group_by`. `captions` says
+    whose: a model's, a .txt file's, the listing's in that order ("auto"), only a model's ("gpt"), all
+    but a model's ("text") or none; without one the `instance_prompt` is said. `wording` is for the
+    listing's own text. The base is told each picture's `original` size, or ("resized") that it is
+    trained at.
     """
 
     folder: str
@@ -33,7 +32,7 @@ class Data(Table):
     instance_prompt: str = "a photo antique TOK jewellery"
     wording: str = Field(default="{caption}", pattern=r"\{caption\}")
     original: Literal["picture", "resized"] = "picture"
-    resolution: int = Field(default=0, ge=0)
+    resolution: int = Field(default=0, ge=0)  # 0: the base's own
     buckets: bool = True
     bucket_step: int = Field(default=64, ge=8)
     crops: int = Field(default=4, ge=1, le=64)

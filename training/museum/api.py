@@ -7,7 +7,6 @@ Answers stay on disk for as long as the museum's terms allow; a second run asks 
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -22,7 +21,6 @@ from training.web.http_client import Journal, NoAnswer, PoliteClient, Silent
 
 AGENT = "pastiche"
 MUSEUM = "vam.ac.uk"
-JSON_TRIES = 3
 SILENT_IN_A_ROW = 3  # addresses that do not answer before the server counts as down
 
 
@@ -31,14 +29,14 @@ class MuseumClient(PoliteClient):
         super().__init__(seconds, first_retry)
         self.silent = Counter[str]()  # by host, in a row
 
-    def ask(self, address: str, etag: str = "") -> Response:
+    def ask(self, address: str, etag: str = "", as_json: bool = False) -> Response:
         """Give the answer whatever its status; 304 means that what has this ETag is still right.
 
         Raises NoAnswer for one address; SourceFault when the server is down or asks for a long pause.
         """
         host = urlsplit(address).netloc
         try:
-            answer = self.get(address, etag=etag)
+            answer = self.get(address, etag=etag, as_json=as_json)
         except Silent as fault:
             self.silent[host] += 1
             if self.silent[host] >= SILENT_IN_A_ROW:
@@ -69,21 +67,14 @@ class Museum:
         return json.loads(self.answers.body(address))
 
     def _fetched(self, address: str) -> bytes:
-        for _ in range(JSON_TRIES):
-            self.asked += 1
-            answer = self.client.ask(address)
-            if answer.status_code != 200:
-                raise NoAnswer(
-                    f"{address} answered {answer.status_code}. Check [harvest] in the recipe: the "
-                    "museum refused this request."
-                )
-            with suppress(ValueError):
-                answer.json()
-                return answer.content
-        raise NoAnswer(
-            f"{address} gave no JSON {JSON_TRIES} times. Run the same command again later; it "
-            "goes on from where it stopped."
-        )
+        self.asked += 1
+        answer = self.client.ask(address, as_json=True)
+        if answer.status_code != 200:
+            raise NoAnswer(
+                f"{address} answered {answer.status_code}. Check [harvest] in the recipe: the "
+                "museum refused this request."
+            )
+        return answer.content
 
     def search(self, term: str) -> Iterator[Found]:
         """Yield every record that a term finds; those that cannot be read are noted and left out."""

@@ -37,16 +37,6 @@ ITEM = "https://collections.vam.ac.uk/item/{}/"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    counts: dict[str, int]
-    rows: list[Row]
-    dropped: list[dict[str, str]]
-    root: str
-    calls: int
-    pictures_fetched: int
-
-
 @dataclass(slots=True)
 class Harvester:
     recipe: HarvestRecipe
@@ -55,21 +45,23 @@ class Harvester:
     since: float  # when the oldest of the answers came, at the earliest
     dropped: list[dict[str, str]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)  # hits by term
+    rows: list[Row] = field(default_factory=list)
+    root: str = ""
 
-    def search(self) -> tuple[dict[str, int], list[tuple[Found, tuple[str, ...]]]]:
-        """Count hits by term, and list every object once with the terms that found it, by number."""
-        counts: dict[str, int] = {}
+    def search(self) -> list[tuple[Found, tuple[str, ...]]]:
+        """List every object once with the terms that found it, by number."""
         objects: dict[str, tuple[Found, list[str]]] = {}
         for term in self.recipe.harvest.terms:
             self.museum.require_robots(self.museum.search_address(term, 1))
             hits = list(track(self.museum.search(term), f"searching {term}", total=None))
-            counts[term] = len(hits)
+            self.counts[term] = len(hits)
             for found in hits:
                 terms = objects.setdefault(found.system_number, (found, []))[1]
                 terms += [] if term in terms else [term]
         ordered = sorted(objects.values(), key=lambda entry: entry[0].number)
         chosen = ordered[: self.recipe.harvest.limit or None]
-        return counts, [(found, tuple(terms)) for found, terms in chosen]
+        return [(found, tuple(terms)) for found, terms in chosen]
 
     def drop(self, reason: str, number: str = "", image: str = "") -> None:
         self.dropped.append({"system_number": number, "image_id": image, "reason": reason})
@@ -130,45 +122,32 @@ def harvester_of(recipe: HarvestRecipe, run: Path) -> Harvester:
     )
 
 
-def harvest(recipe: HarvestRecipe, run: Path) -> Outcome:
+def harvest(recipe: HarvestRecipe, run: Path) -> Harvester:
     """Fill the data folder; a second call fetches only what is missing."""
     with alone(run):
         write_rights(run / DATA, recipe)
         parts = harvester_of(recipe, run)
-        counts, objects = parts.search()
-        rows: list[Row] = []
-        for found, terms in track(objects, "fetching pictures"):
+        for found, terms in track(parts.search(), "fetching pictures"):
             try:
-                rows.append(parts.fetch(found, terms))
+                parts.rows.append(parts.fetch(found, terms))
             except NoPicture as fault:
                 parts.drop(str(fault), found.system_number, found.image_id)
-        rows, twins = without_duplicates(rows)
+        parts.rows, twins = without_duplicates(parts.rows)
         for row, kept in twins:
             parts.drop(f"nearly the same as {kept}", row["system_number"], row["image_id"])
         for note in parts.museum.unreadable:
             parts.drop(note)
-        if not rows:
-            raise BadCorpus(nothing(counts, parts.dropped))
-        write_lines(run / DATA / METADATA, rows)
+        if not parts.rows:
+            hits = ", ".join(f"{term}: {count}" for term, count in parts.counts.items())
+            why = "; ".join(f"{reason}: {n}" for reason, n in reasons(parts.dropped).items())
+            raise BadCorpus(
+                f"No picture was taken. Hits: {hits}. Left out: {why or 'no hits'}. Widen [harvest] "
+                "terms, or loosen high_resolution or copyright."
+            )
+        write_lines(run / DATA / METADATA, parts.rows)
         write_lines(run / DATA / DROPPED, parts.dropped)
-        root = write_lock(run / DATA, recipe, rows, counts, parts.museum.robots)
-    return Outcome(
-        counts=counts,
-        rows=rows,
-        dropped=parts.dropped,
-        root=root,
-        calls=parts.museum.asked,
-        pictures_fetched=parts.pictures.fetched,
-    )
-
-
-def nothing(counts: dict[str, int], dropped: list[dict[str, str]]) -> str:
-    found = ", ".join(f"{term}: {count}" for term, count in counts.items())
-    why = "; ".join(f"{reason}: {n}" for reason, n in reasons(dropped).items()) or "no hits"
-    return (
-        f"No picture was taken. Hits: {found}. Left out: {why}. Widen [harvest] terms, or loosen "
-        "high_resolution or copyright."
-    )
+        parts.root = write_lock(run / DATA, recipe, parts.rows, parts.counts, parts.museum.robots)
+    return parts
 
 
 def reasons(dropped: list[dict[str, str]]) -> dict[str, int]:

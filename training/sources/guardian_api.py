@@ -10,7 +10,7 @@ from typing import Any
 
 from training.errors import SourceFault
 from training.sources.origins import GuardianOrigin
-from training.web.http_client import TRIES, PoliteClient
+from training.web.http_client import PoliteClient, is_json
 
 ADDRESS = "https://content.guardianapis.com"
 SECONDS_BETWEEN = 1.0
@@ -49,21 +49,14 @@ class GuardianApi:
             answer = self.ask(f"/content/{results[-1]['id']}/next", query)
 
     def ask(self, path: str, query: dict[str, str]) -> Answer:
-        """Give one answer's `response`; a body that is no JSON is asked for again."""
-        for _ in range(TRIES):
-            answer = self.client.get(self.address + path, {**query, "api-key": self.key})
-            try:
-                body = answer.json()
-            except ValueError:
-                continue
-            if answer.status_code == 200 and isinstance(body.get("response"), dict):
-                response: Answer = body["response"]
-                return response
+        """Give one answer's `response`."""
+        asked = {**query, "api-key": self.key}
+        answer = self.client.get(self.address + path, asked, as_json=True)
+        body: Answer = answer.json() if is_json(answer) else {}
+        response = body.get("response")
+        if answer.status_code != 200 or not isinstance(response, dict):
             raise SourceFault(told(answer.status_code, body))
-        raise SourceFault(
-            "The Guardian's answers came cut short every time. Run the same command again later; "
-            "it goes on from where it stopped."
-        )
+        return response
 
 
 def query_of(origin: GuardianOrigin) -> dict[str, str]:
@@ -88,10 +81,5 @@ def told(status: int, body: Answer) -> str:
         return (
             "The Guardian refused the key (401). Check GUARDIAN_API_KEY; keys come from "
             "https://open-platform.theguardian.com/access/."
-        )
-    if status == 400 and "beyond the number" in message:
-        return (
-            "The Guardian has no such page (400: page too far). The search may have shrunk since "
-            "it began: delete the run's guardian/ folder and start it again."
         )
     return f"The Guardian answered {status}: {message or 'no reason given'}. Check [source]."

@@ -91,12 +91,16 @@ class PoliteClient:
         )
 
     def get(
-        self, address: str, query: Mapping[str, str] | None = None, etag: str = ""
+        self,
+        address: str,
+        query: Mapping[str, str] | None = None,
+        etag: str = "",
+        as_json: bool = False,
     ) -> requests.Response:
         """Fetch an answer whole, whatever its status; 304 says that what has the `etag` is still right.
 
-        Tried again: busy and broken servers, lost connections, bodies cut short. Raises NoAnswer, or
-        SourceFault where the server asks for a long pause.
+        Tried again: busy and broken servers, lost connections, bodies cut short, or no JSON where it
+        should be some. Raises NoAnswer, or SourceFault where the server asks for a long pause.
         """
         for tries in range(1, TRIES + 1):
             if (remaining := self.last + self.seconds - self.clock()) > 0:
@@ -112,9 +116,11 @@ class PoliteClient:
             except (requests.RequestException, ValueError) as error:  # an address that is none
                 raise NoAnswer(f"{address} cannot be fetched ({type(error).__name__}).") from error
             else:
-                if answer.status_code not in AGAIN:
-                    return answer
                 headers, trouble = answer.headers, f"status {answer.status_code}"
+                if as_json and answer.status_code == 200 and not is_json(answer):
+                    trouble = "no JSON"
+                elif answer.status_code not in AGAIN:
+                    return answer
             delay = retry_delay(headers, tries, self.first_retry, time.time())
             if delay > LONGEST_WAIT:
                 raise SourceFault(
@@ -164,6 +170,14 @@ class PoliteClient:
         if not answer.content:
             raise SourceFault(f"{address} is empty. Try again later, or use --corpus DIR.")
         return answer.content
+
+
+def is_json(answer: requests.Response) -> bool:
+    try:
+        answer.json()
+    except ValueError:
+        return False
+    return True
 
 
 def _body(answer: requests.Response) -> bytes:
