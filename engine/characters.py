@@ -64,7 +64,6 @@ def _few(found: re.Match[str]) -> str:
 
 
 def _held(text: str) -> str:
-    """Keep those joiners, selectors and tags that something is made of."""
     parts: list[str] = []
     place, before = 0, ""
     for found in _BOUND.finditer(text):

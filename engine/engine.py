@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from engine import Engine, Method
@@ -16,46 +17,36 @@ from engine.plan.semantic import Semantic
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class LocalEngine(Engine):
-    """Plan, accept and follow. Its twin over a socket is process.client.ClientEngine."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        ledger: Ledger,
-        queue: JobQueue,
-        *,
-        max_length: int,
-        semantic: Semantic | None = None,
-    ) -> None:
-        self.registry = registry
-        self._ledger = ledger
-        self._queue = queue
-        self._max_length = max_length
-        self._semantic = semantic
+    registry: Registry
+    ledger: Ledger
+    queue: JobQueue
+    max_length: int
+    semantic: Semantic | None = None
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        return make_plan(request, self.registry, self._max_length, job, self._semantic)
+        return make_plan(request, self.registry, self.max_length, job, self.semantic)
 
     async def ask(self, plan: Plan) -> None:
-        await self._queue.accept(plan.request, plan.route, plan.job)
+        await self.queue.accept(plan.request, plan.route, plan.job)
         extra = {"job": plan.job.id, "expert": plan.job.expert, "rule": plan.route.rule}
         log.info("a job was accepted", extra=extra)
 
     def follow(self, job: str) -> AsyncGenerator[Event]:
-        return self._queue.follow(job)
+        return self.queue.follow(job)
 
     async def call(self, method: Method, *arguments: Any) -> Any:
-        return await getattr(self._queue, method)(*arguments)
+        return await getattr(self.queue, method)(*arguments)
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
-        return await self._ledger.last_answer(platform, asker, place)
+        return await self.ledger.last_answer(platform, asker, place)
 
     async def answer(self, job: str) -> Answer | None:
-        return await self._ledger.answer(job)
+        return await self.ledger.answer(job)
 
     async def delivered(self, job: str) -> None:
-        await self._ledger.delivered(job)
+        await self.ledger.delivered(job)
 
 
 async def events_of(engine: Engine, request: Request, job: str = "") -> AsyncGenerator[Event]:

@@ -26,16 +26,17 @@ def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
 
 def owners_pid(home: Path, name: str = LOCK) -> str:
     """Read the pid of who holds the lock, or held it last; "?" when nobody ever did."""
-    try:
-        return (home / name).read_text(encoding="utf-8").split("\n")[0] or "?"
-    except OSError:
-        return "?"
+    return (_lines(home, name) or ["?"])[0]
 
 
 def owners_socket(home: Path) -> Path | None:
     """Read where the owner listens, whatever its environment was; None when no owner ever was."""
-    try:
-        lines = (home / LOCK).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
+    lines = _lines(home, LOCK)
     return Path(lines[1]) if len(lines) > 1 else None
+
+
+def _lines(home: Path, name: str) -> list[str]:
+    try:
+        return (home / name).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

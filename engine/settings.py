@@ -131,7 +131,6 @@ class Settings(BaseSettings):
 
 
 def read_config(home: Path) -> dict[str, Any]:
-    """Read the lines of pastiche.toml. Raises SetupError naming the file and the line's mistake."""
     named = os.environ.get("PASTICHE_CONFIG")
     path = Path(named) if named else home / CONFIG_FILE
     try:
@@ -149,7 +148,6 @@ def read_config(home: Path) -> dict[str, Any]:
 
 
 def _mistake(name: str, value: str) -> str:
-    """Say what is wrong with a line of the file, or nothing."""
     variable = f"PASTICHE_{name.upper()}"
     if name in SECRETS:
         return f" holds the secret {name!r}. Take it out and set {variable}, or use the key file."
@@ -168,7 +166,6 @@ def _mistake(name: str, value: str) -> str:
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises SetupError with the first mistake in words."""
     if os.environ.get("PASTICHE_HOME") == "":
         raise SetupError("PASTICHE_HOME is set but empty. Unset it or name a folder.")
     try:
@@ -184,7 +181,6 @@ _FOREIGN = "{folder} belongs to somebody else; remove it, then start again."
 
 
 def make_runtime(settings: Settings) -> None:
-    """Make the socket's folder private, or refuse one that somebody else made."""
     folder = settings.runtime
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()

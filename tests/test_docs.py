@@ -31,7 +31,7 @@ INSTEAD = {
     "export PASTICHE_DATABASE_URL=postgresql+psycopg://pastiche@db.example.org/pastiche": "",
     "export PASTICHE_MEDIA_FOLDER=/mnt/pastiche/pictures": "",
     "pastiche serve": "",
-    "pastiche worker --media image --device cuda:1": "",
+    "CUDA_VISIBLE_DEVICES=1 pastiche worker --media image": "",
 }
 IN_STUDY = {
     # its own first participant, as the page says

@@ -168,4 +168,4 @@ async def test_a_process_has_one_ledger(settings) -> None:
         core.ledger() as again,
         services_on(ledger, settings) as services,
     ):
-        assert again is ledger is services.ledger is core._core._ledger
+        assert again is ledger is services.ledger is core._core.ledger

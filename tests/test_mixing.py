@@ -310,7 +310,7 @@ async def test_too_little_memory_seats_fewer_and_tells_one_who_never_fits(build:
     jobs = [a_job(EXPERTS[n % 4], n) for n in range(5)]
     untouched = await together(backend, jobs)
     mixer = next(iter(backend._bases.values())).mixer
-    mixer.cache._budget = 384 * mixer.cache.token_bytes
+    mixer.cache.budget = 384 * mixer.cache.token_bytes
     finals = await together(backend, jobs)
     assert [f.text for f in finals] == [f.text for f in untouched]
     with pytest.raises(ModelError, match="does not fit the memory"):
@@ -322,7 +322,7 @@ async def test_a_refused_allocation_ends_the_greedy_one_and_spares_the_rest(buil
     backend = build()
     await backend.load()
     resident = next(iter(backend._bases.values()))
-    resident.window, resident.mixer.cache._budget = 1 << 60, 1 << 62
+    resident.window, resident.mixer.cache.budget = 1 << 60, 1 << 62
     untouched = await run(backend, a_job())
     huge = a_job(number=1, length=1 << 44)
     results = await asyncio.gather(

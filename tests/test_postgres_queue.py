@@ -88,7 +88,7 @@ async def test_what_is_not_in_the_record_is_not_in_the_queue(
     job = engine.plan(request, "01NEVERACCEPTEDNEVERACCEPT").job
 
     async def beside(connection) -> bool:
-        await engine._queue._claims.issue(connection, job.id, "asker", "text.base.mark", None)
+        await engine.queue._claims.issue(connection, job.id, "asker", "text.base.mark", None)
         raise LedgerError("no")
 
     with pytest.raises(LedgerError):
@@ -110,7 +110,7 @@ async def test_a_finished_job_leaves_nothing_in_the_queue(
 
 async def test_many_who_claim_at_once_get_each_job_once_and_in_order(ask, ledger, engine) -> None:
     waiting = [(await ask(f"Story {n}.", asker=f"asker {n}")).events[0].job for n in range(12)]
-    queues = engine._queue._fingerprint.of_medium("text")
+    queues = engine.queue._fingerprint.of_medium("text")
 
     async def claim_all(worker: int) -> list[str]:
         got = []
@@ -125,7 +125,7 @@ async def test_many_who_claim_at_once_get_each_job_once_and_in_order(ask, ledger
 
 async def test_a_ticket_that_somebody_holds_keeps_no_other_waiting(ask, ledger, engine) -> None:
     held, free = [(await ask(f"Story {n}.", asker=f"asker {n}")).events[0].job for n in range(2)]
-    queues = engine._queue._fingerprint.of_medium("text")
+    queues = engine.queue._fingerprint.of_medium("text")
     async with ledger.writing() as frozen:  # as a machine that was cut off in mid-transaction
         await frozen.execute(
             sa.text("SELECT 1 FROM tickets WHERE job_id = :job FOR UPDATE"), {"job": held}

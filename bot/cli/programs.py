@@ -86,7 +86,6 @@ def worker_command(
     media: Annotated[
         str, typer.Option("--media", "--medium", help="text, image, or text,image (Postgres)")
     ] = "text",
-    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:0, cuda:1 ... (Postgres)")] = "",
     text_server: Annotated[
         str, typer.Option(help="An OpenAI-compatible server that writes the texts: docs/vllm.md")
     ] = "",
@@ -94,6 +93,7 @@ def worker_command(
     """One more worker: for the bot on this data folder, or for all on the same Postgres.
 
     On Postgres it serves until SIGTERM, ends what it runs then (PASTICHE_LEAVE_SECONDS), and leaves.
+    CUDA_VISIBLE_DEVICES=1 before it chooses among several GPUs.
     """
     with faults():
         settings = read_settings(**({"text_server": text_server} if text_server else {}))
@@ -102,8 +102,8 @@ def worker_command(
             raise CommandError("There are two media: --media text, --media image.")
         shared = on_server(settings)
         name = f"worker-host-{'-'.join(wanted)}" if shared else f"worker-{media}"
-        if not shared and (len(wanted) > 1 or device):
-            raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
+        if not shared and len(wanted) > 1:
+            raise CommandError("On SQLite a worker has one medium.")
         start_logs(settings.home, name, settings.log_level, settings.log_to)
         if shared:
             prepare_bases(settings, Console(stderr=True))
@@ -112,7 +112,7 @@ def worker_command(
             if settings.log_to == "file":
                 speak()
             sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
-            shutdown.run(work(settings, wanted, device))
+            shutdown.run(work(settings, wanted))
             shutdown.finish(0)
         from engine.workers.worker import run_worker
 

@@ -79,7 +79,6 @@ async def _say(job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
 
 
 async def _draw(job: Job, stop: threading.Event, order: Order) -> AsyncGenerator[Event]:
-    """Draw squares whose colour follows from the seed."""
     _misbehave(job.prompt)
     pause = SLOW_SECONDS if "::slow::" in job.prompt else STEP_SECONDS
     for step in range(1, STEPS + 1):

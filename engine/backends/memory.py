@@ -1,5 +1,6 @@
 """How much memory is free, so that slots and caches are sized before; and whether it ran out."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,12 @@ def free_bytes(device: "torch.device", cgroup: Path = CGROUP) -> int:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = int(psutil.virtual_memory().available)
-    limit = _container(cgroup)
-    return free if limit is None else min(free, limit)
-
-
-def _container(root: Path) -> int | None:
-    """Count what a cgroup (version 2) leaves us; None without a limit."""
-    try:
-        limit = (root / "memory.max").read_text(encoding="ascii").strip()
-        used = int((root / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else max(0, int(limit) - used)
+    with suppress(OSError, ValueError):  # no cgroup of version 2, or "max": no limit
+        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
+        free = min(
+            free, max(0, limit - int((cgroup / "memory.current").read_text(encoding="ascii")))
+        )
+    return free
 
 
 def is_out_of_memory(error: BaseException) -> bool:

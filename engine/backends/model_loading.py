@@ -42,7 +42,6 @@ class Loaded:
     spoilt: bool = False  # a load failed half way: nothing may be written with it any more
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:
-        """Load an adapter beside the others, under the expert's name. Raises ModelError."""
         import torch
         from peft import PeftModel, PeftModelForCausalLM
 
@@ -138,7 +137,6 @@ def use_threads(settings: Settings) -> None:
 
 
 def load_base(spec: str, models: Path) -> Loaded:
-    """Load base and tokenizer. Raises ModelError."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()

@@ -68,7 +68,6 @@ def renamed(data: bytes, change: Callable[[str], str]) -> bytes:
 
 
 def preview_of(picture: "Image") -> bytes:
-    """Make a JPEG of at most PREVIEW_BYTES, the quality lowered until it fits."""
     small = picture.convert("RGB")
     small.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
     for quality in (PREVIEW_QUALITY, 50, 30):

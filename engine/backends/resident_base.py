@@ -57,7 +57,7 @@ class ResidentBase:
         row = TextSequence(
             job=job,
             adapter=key,
-            prompt=ids,
+            tokens=ids,
             notes=notes,
             tokenizer=self.tokenizer,
             ends=self.ends,

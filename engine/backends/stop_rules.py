@@ -106,7 +106,6 @@ def settled(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Leave out the word that is still growing."""
     return text[: _last_space(text) + 1]
 
 

@@ -78,7 +78,6 @@ class TextBackend:
                 yield event
 
     def _serve(self) -> None:
-        """Receive, step and deliver in the model's thread until nothing is left."""
         while self._arrived or self._channels:
             while self._arrived:
                 self._receive(self._arrived.popleft())

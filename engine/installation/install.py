@@ -61,7 +61,11 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     source = fetch(new.spec)
     _check_kind(source, new.spec)
     medium: Medium = "image" if draws_pictures(source) else "text"
-    whole = _is_whole(source, medium)
+    if medium == "image":
+        whole = check_pictures(source)
+    else:
+        check_weights(source)
+        whole = not is_adapter(source)  # an adapter is checked against its base
     kept = inherited(registry, new.name, medium)
     _check_command(new, medium, kept, registry)
     base = str(source.absolute()) if whole else _base(new, source, medium, kept)
@@ -100,7 +104,6 @@ def _check_name(new: NewExpert, registry: Registry, folder: Path) -> None:
 
 
 def _check_kind(source: Path, spec: str) -> None:
-    """Raise for what is often taken for an adapter, and say what to do with it."""
     if not source.exists():
         raise LimitError(f"There is no folder {spec}.")
     suffixes = {p.suffix for p in source.iterdir()} if source.is_dir() else {source.suffix}
@@ -116,18 +119,9 @@ def _check_kind(source: Path, spec: str) -> None:
         )
 
 
-def _is_whole(source: Path, medium: Medium) -> bool:
-    """Tell a whole model from an adapter, after checking it. Raises ModelError."""
-    if medium == "image":
-        return check_pictures(source)
-    check_weights(source)
-    return not is_adapter(source)  # an adapter is checked against its base
-
-
 def _check_command(
     new: NewExpert, medium: Medium, kept: dict[str, Any], registry: Registry
 ) -> None:
-    """Raise LimitError for a command whose experts make something else."""
     command = _command(new, medium, kept)
     others = [e.medium for e in registry.of_command(command) if e.name != new.name]
     if any(other != medium for other in others):
@@ -259,7 +253,6 @@ def files_of(source: Path) -> list[Path]:
 
 
 def added_folder(name: str, settings: Settings) -> Path:
-    """Find an added expert. Raises LimitError for one that is not there, or is built in."""
     folder = settings.home / "experts" / name
     if name and name[0] != "." and Path(name).name == name and folder.exists():
         return folder  # also one whose name is not right

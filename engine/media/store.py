@@ -67,7 +67,6 @@ class PictureStore:
         return sorted(path.name for path in found if not older or path.stat().st_mtime < latest)
 
     def check(self) -> None:
-        """Raise MediaError unless it could be written now."""
         with _translated("The folder of pictures cannot be made"):
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(self._root, os.W_OK | os.X_OK):

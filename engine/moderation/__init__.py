@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -84,17 +84,9 @@ def worst(verdicts: list[Verdict]) -> Verdict:
     >>> worst([Verdict(action=Action.FLAG), Verdict()]).action
     <Action.FLAG: 'flag'>
     """
-    if not verdicts:
-        return Verdict()
     first = max(verdicts, key=lambda verdict: _ORDER.index(verdict.action))
-    ordered = [first, *(verdict for verdict in verdicts if verdict is not first)]
-    reasons = {n: score for verdict in reversed(ordered) for n, score in verdict.reasons.items()}
-    return Verdict(
-        action=first.action,
-        reasons={**first.reasons, **reasons},
-        provider=first.provider,
-        version=first.version,
-    )
+    others = {n: score for verdict in reversed(verdicts) for n, score in verdict.reasons.items()}
+    return replace(first, reasons=first.reasons | others | first.reasons)
 
 
 def verdict_row(judged: Judged) -> dict[str, Any]:

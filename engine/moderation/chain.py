@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from engine.errors import SetupError
 from engine.moderation import Action, Content, Moderator, Stage, Verdict, worst
@@ -15,8 +16,6 @@ from engine.moderation.rules import HardRules
 
 Classifier = Callable[[bytes], float]  # PNG bytes -> how surely unfit for all eyes, 0 to 1
 
-THRESHOLD = 0.5
-SECONDS = 20.0
 UNFIT, UNSEEN, UNCHECKED = "unfit_picture", "unchecked_picture", "unchecked"
 
 log = logging.getLogger(__name__)
@@ -44,26 +43,24 @@ def usual(image_check: str = "") -> Chain:
     return Chain(HardRules(), LivingPeople(), *pictures)
 
 
+@dataclass(frozen=True, slots=True)
 class ImageCheck:
     """Holds a picture that the classifier finds unfit, cannot read, or does not judge in time."""
 
-    def __init__(
-        self, classify: Classifier, *, threshold: float = THRESHOLD, seconds: float = SECONDS
-    ) -> None:
-        self._classify = classify
-        self._threshold = threshold
-        self._seconds = seconds
+    classify: Classifier
+    threshold: float = 0.5
+    seconds: float = 20.0
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         if stage is not Stage.OUTPUT_IMAGE:
             return Verdict(provider="image")
         try:
-            async with asyncio.timeout(self._seconds):
-                score = float(await asyncio.to_thread(self._classify, content.image))
+            async with asyncio.timeout(self.seconds):
+                score = float(await asyncio.to_thread(self.classify, content.image))
         except Exception as error:  # noqa: BLE001 - any fault means: not checked
             log.error("a picture was not checked", extra={"why": type(error).__name__})
             return Verdict(action=Action.HOLD, reasons={UNSEEN: 1.0}, provider="image")
-        if not 0 <= score < self._threshold:  # a NaN is held too
+        if not 0 <= score < self.threshold:  # a NaN is held too
             return Verdict(action=Action.HOLD, reasons={UNFIT: score}, provider="image")
         return Verdict(provider="image")
 

@@ -43,7 +43,6 @@ class Watchdog:
         return still if still >= self._seconds and not self._closed.is_set() else 0.0
 
     def close(self) -> None:
-        """Watch no more. Called on the loop."""
         self._closed.set()
         if self._next:
             self._next.cancel()

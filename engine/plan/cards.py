@@ -153,7 +153,6 @@ _EXPERT = TypeAdapter(Expert)
 
 
 def load_card(folder: Path) -> Expert:
-    """Read the expert of one folder. Raises SetupError naming the file and the line at fault."""
     path = folder / CARD
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:

@@ -2,15 +2,12 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from engine.events import Event
 from engine.plan.cards import Sampling
 from engine.plan.picture import Order
 from engine.plan.router import Route
-
-if TYPE_CHECKING:
-    from engine.overview import Overview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,21 +157,11 @@ class Status:
 
 
 class JobQueue(Protocol):
-    """Where accepted jobs wait. Real ones: queues.embedded, queues.postgres."""
+    """Where accepted jobs wait. Real ones: queues.embedded, queues.postgres. They have cancel, status,
+    overview, retry and drop besides, as engine.Engine says."""
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit ledger row and queue entry in one transaction; an id that is known stays."""
 
     def follow(self, job: str) -> AsyncGenerator[Event]:
         """Its events from here on, ending with exactly one final event, read from the ledger."""
-
-    async def cancel(self, job: str) -> bool:
-        """Whether it was still to be stopped. Acknowledged at once; stops at the next token."""
-
-    async def status(self) -> Status: ...
-
-    async def overview(self) -> "Overview": ...
-
-    async def retry(self, job: str) -> bool: ...
-
-    async def drop(self, job: str) -> bool: ...

@@ -39,7 +39,6 @@ def make_plan(
     job: str = "",
     semantic: Semantic | None = None,
 ) -> Plan:
-    """Route the request and make its job, under that id if one is given. Raises AskerError."""
     treatment = request.treatment
     step = None if treatment is not None and treatment.router == "keywords" else semantic
     free = request.free and treatment is None

@@ -59,10 +59,14 @@ class Encoder:
         import onnxruntime
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-        weights = weights or _packaged()
+        if weights is None:
+            found = find_spec(PACKAGE)
+            if found is None or found.origin is None:
+                raise ModuleNotFoundError(f"no package {PACKAGE}")
+            weights = Path(found.origin).with_name("model.onnx")
         with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != DIGEST:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != DIGEST:
             raise ValueError(f"{weights.name} is not the file that this program was made with")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -84,13 +88,6 @@ class Encoder:
             mean = self._session.run(None, given)[0][0].mean(0)
             rows.append(mean / np.linalg.norm(mean))
         return np.array(rows, dtype=np.float32)
-
-
-def _packaged() -> Path:
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError(f"no package {PACKAGE}")
-    return Path(found.origin).with_name("model.onnx")
 
 
 class Semantic:
@@ -116,7 +113,14 @@ class Semantic:
             wish = self._encoded(text, known)
             if wish is None:
                 return ()
-            found = [_neighbour(name, wish, known[name], self._vectors) for name in known]
+            found = []
+            for name, examples in known.items():
+                scores = sorted(
+                    ((float(self._vectors[e] @ wish), e) for e in examples), reverse=True
+                )
+                best = scores[:NEAREST]
+                mean = round(sum(score for score, _ in best) / len(best), 4)
+                found.append(Neighbour(expert=name, example=best[0][1], score=mean))
         return tuple(sorted(found, key=lambda n: -n.score))
 
     def _encoded(self, text: str, known: dict[str, tuple[str, ...]]) -> "np.ndarray | None":
@@ -136,15 +140,6 @@ class Semantic:
             why = f"{type(error).__name__}: no semantic routing; rules and the default go on"
             log.warning("the router's encoder cannot be used", extra={"why": why})
             return None
-
-
-def _neighbour(
-    name: str, wish: "np.ndarray", examples: tuple[str, ...], vectors: dict[str, Any]
-) -> Neighbour:
-    scores = sorted(((float(vectors[e] @ wish), e) for e in examples), reverse=True)
-    first = scores[:NEAREST]
-    mean = sum(score for score, _ in first) / len(first)
-    return Neighbour(expert=name, example=first[0][1], score=round(mean, 4))
 
 
 @cache

@@ -10,6 +10,7 @@ from functools import partial
 from engine.engine import LocalEngine
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
+from engine.plan.job import Request
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
@@ -64,27 +65,17 @@ async def owning(
 
 
 async def _serve(core: LocalEngine, queue: EmbeddedQueue, link: Link) -> None:
-    """Serve a worker for as long as it lives, or answer one request of a client."""
     match await link.receive():
         case Hello() as hello:
             await queue.dispatcher.serve(hello, link)
-        case Call() as call:
-            await _answer(call, link, core)
-        case None:
-            pass
-        case _:
+        case Call(method="follow", arguments=arguments):
+            async with aclosing(core.follow(*arguments)) as events:
+                async for event in events:
+                    await link.send(event)
+        case Call(request=Request() as request, arguments=arguments):
+            await core.ask(await asyncio.to_thread(core.plan, request, *arguments))
+            await link.send(Returned(value=None))
+        case Call(method=method, arguments=arguments):
+            await link.send(Returned(value=await getattr(core, method)(*arguments)))
+        case message if message is not None:
             log.warning("a client sent what only workers send")
-
-
-async def _answer(call: Call, link: Link, core: LocalEngine) -> None:
-    if call.method == "follow":
-        async with aclosing(core.follow(*call.arguments)) as events:
-            async for event in events:
-                await link.send(event)
-        return
-    value = None
-    if call.request is not None:
-        await core.ask(await asyncio.to_thread(core.plan, call.request, *call.arguments))
-    else:
-        value = await getattr(core, call.method)(*call.arguments)
-    await link.send(Returned(value=value))

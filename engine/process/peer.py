@@ -21,7 +21,6 @@ from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
 from engine.shutdown import Signals
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.supervisor import device_environment
 
 MEDIA = ("text", "image")
 
@@ -55,11 +54,10 @@ async def sharing(
             await asyncio.gather(queue.close(), *([worker_host.close()] if worker_host else []))
 
 
-async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
+async def work(settings: Settings, media: Iterable[str]) -> None:
     """Host workers until SIGTERM or SIGINT: then end what runs, and leave. Raises SetupError."""
     registry = load_registry(settings.expert_roots, settings.profile)
     fingerprint = fingerprint_of(registry, settings)
-    device_environment(device)
     for medium in media:
         if not fingerprint.of_medium(medium):
             raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
@@ -67,7 +65,7 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
     with Signals(settings.leave_seconds) as signals:
         await asyncio.to_thread(make_ready, settings)
         async with open_ledger(settings) as ledger, watching():
-            worker_host = WorkerHost(settings, fingerprint, ledger, media, device=device)
+            worker_host = WorkerHost(settings, fingerprint, ledger, media)
             signals.call(stop.set)
             await worker_host.start()
             try:

@@ -75,7 +75,6 @@ class Dispatcher:
     _seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, entry: QueuedJob) -> None:
-        """Run a job that is accepted as soon as a worker is free."""
         if entry.job.id in self.entries:
             return
         self.entries[entry.job.id] = entry
@@ -114,7 +113,6 @@ class Dispatcher:
         return Queued(job=entry.job.id, position=position, eta=eta)
 
     def _tell_positions(self, medium: str) -> None:
-        """Tell each that waits where it stands, now that the line has moved."""
         for place, entry in enumerate(self.queue_of(medium), self.running(medium)):
             if entry.followers and entry.place != place:
                 entry.tell(self.queued(entry))
@@ -151,7 +149,6 @@ class Dispatcher:
             entry.worker.link.post(Stop(job=entry.job.id))
 
     async def serve(self, hello: Hello, link: Link) -> None:
-        """Give a connected worker its jobs and hear its events, until it leaves or dies."""
         expected = self.fingerprint and self.fingerprint.told(hello.medium)
         if expected is not None and hello.fingerprint not in ("", expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
@@ -268,7 +265,6 @@ class Dispatcher:
             self._finish(entry, entry.as_failed(reason))
 
     def dispatch(self, medium: str) -> None:
-        """Fill free slots, suspects first and each alone on its worker."""
         if self.closing:
             return
         for worker in self._of(medium):

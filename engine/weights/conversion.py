@@ -32,7 +32,6 @@ STEPS = ("checking the download", "reading the tokenizer", "unpacking the weight
 
 
 def source_files(base: EmbeddedBase) -> list[Path]:
-    """Find the pieces of its GGUF file in their packages."""
     paths = []
     for package, file in base.pieces:
         found = importlib.util.find_spec(package)

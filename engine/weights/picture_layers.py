@@ -24,6 +24,7 @@ CLIP = "text_model."
 _BLOCK = re.compile(
     r"(?P<way>down|up)_blocks\.(?P<block>\d+)\.(?P<kind>[a-z]+)\.(?P<number>\d+)\.(?P<rest>.+)"
 )
+_RESNETS = re.compile(r"down_blocks\.0\.resnets\.(\d+)")  # of the first block
 _RESNET = {
     "conv1": "in_layers.2",
     "conv2": "out_layers.3",
@@ -75,7 +76,8 @@ def spellings(layers: Layers) -> dict[str, Place]:
     """Map every name that one of the tools writes to its place."""
     found: dict[str, Place] = {}
     for part, own in layers.items():
-        blocks = 1 + max((_resnet(name) for name in own), default=0)
+        resnets = [int(found[1]) for found in map(_RESNETS.match, own) if found]
+        blocks = 1 + max(resnets, default=0)
         for layer in own:
             for name in _names(part, layer, own, blocks):
                 found[f"{part}.{name}"] = (part, layer)
@@ -94,12 +96,6 @@ def _names(part: str, layer: str, own: Mapping[str, Shape], blocks: int) -> Iter
     yield layer.removesuffix(".0")  # attention's `to_out` in diffusers' older files
     if name := _stability(layer, own, blocks):
         yield name
-
-
-def _resnet(layer: str) -> int:
-    """Number a resnet within the first block; 0 for any other layer."""
-    head, _, rest = layer.partition("down_blocks.0.resnets.")
-    return int(rest.partition(".")[0]) if rest and not head else 0
 
 
 def _stability(layer: str, own: Mapping[str, Shape], blocks: int) -> str:

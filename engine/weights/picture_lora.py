@@ -168,12 +168,7 @@ def _folded(
             )
     if not all(bool(tensor.isfinite().all()) for tensor in half.values()):
         raise ModelError(f"The LoRA of {name} holds numbers that are not finite. Fetch it anew.")
-    folded = {DOWN: down, UP: up.float() * _strength(layer, half, settings)}
-    return folded | ({SIZE: size} if size is not None else {})
-
-
-def _strength(layer: str, half: Halves, settings: AdapterConfig | None) -> float:
-    """Compute the update's factor by the layer's own alpha or the settings; else 1."""
+    strength = settings.scale(layer) if settings is not None else 1.0
     if ALPHA in half:
-        return float(half[ALPHA]) / half[DOWN].shape[0]
-    return settings.scale(layer) if settings is not None else 1.0
+        strength = float(half[ALPHA]) / rank
+    return {DOWN: down, UP: up.float() * strength} | ({SIZE: size} if size is not None else {})

@@ -142,7 +142,6 @@ def check_safetensors(path: Path) -> None:
 
 
 def check_adapter(folder: Path) -> dict[str, object]:
-    """Check config and weights; gives the config. Raises ModelError."""
     try:
         config = _read_json(folder / ADAPTER_CONFIG)
     except FileNotFoundError as error:

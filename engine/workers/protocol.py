@@ -50,16 +50,12 @@ class Serving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Owner to worker: generate this."""
-
     job: Job
     kind: Literal["run"] = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Owner to worker: stop this at the next token."""
-
     job: str
     kind: Literal["stop"] = "stop"
 
@@ -77,16 +73,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """Owner to client: what the method gave."""
-
     value: Status | Overview | Answer | bool | None
     kind: Literal["returned"] = "returned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Owner to client: an error of this class name, with its message."""
-
     error: str
     message: str
     kind: Literal["refused"] = "refused"

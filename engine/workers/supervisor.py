@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from engine.errors import SetupError
 from engine.files import owner_only
 from engine.monitor.logs import MAX_BYTES
 from engine.settings import Settings
@@ -47,13 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Keep one child process for each medium that was needed, connected to `socket` (else the data
-    folder's own), which sees `device` only."""
+    """Keep one child process for each medium that was needed, connected to `socket` (or the owner's)."""
 
-    def __init__(self, settings: Settings, *, socket: Path | None = None, device: str = "") -> None:
+    def __init__(self, settings: Settings, *, socket: Path | None = None) -> None:
         self._settings = settings
         self._socket = socket
-        self._device = device
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, asyncio.Event] = {}
         self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
@@ -124,7 +121,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=errors if self._settings.log_to == "file" else None,  # else ours
                 stderr=errors,
-                env=environment(self._settings, medium) | device_environment(self._device),
+                env=environment(self._settings, medium),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
             )  # fmt: skip
             self._processes[medium] = process
@@ -149,24 +146,6 @@ class Supervisor:
                 process.terminate()
         idle = [task for medium, task in self._tasks.items() if medium not in self._processes]
         await asyncio.gather(end(*idle), end(*self._tasks.values(), grace=STOP_SECONDS))
-
-
-def device_environment(device: str) -> dict[str, str]:
-    """Make a process see one accelerator only. Raises SetupError for a name of none.
-
-    >>> device_environment("cuda:1")
-    {'CUDA_VISIBLE_DEVICES': '1'}
-    >>> device_environment("cpu"), device_environment("")
-    ({'CUDA_VISIBLE_DEVICES': ''}, {})
-    """
-    if not device or device == "cuda":
-        return {}
-    if device == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    number = device.removeprefix("cuda:")
-    if number == device or not number.isdecimal():
-        raise SetupError(f"There is no device {device!r}. Name cpu, cuda, or cuda:0, cuda:1 ...")
-    return {"CUDA_VISIBLE_DEVICES": number}
 
 
 def environment(settings: Settings, medium: str) -> dict[str, str]:

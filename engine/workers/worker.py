@@ -72,8 +72,12 @@ async def _serve(link: Link, settings: Settings, registry: Registry, medium: str
         hearing = asyncio.create_task(link.receive())
         loading = asyncio.create_task(backend.load())
         await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            return _turned_away(hearing.result())
+        if not loading.done():  # a refusal comes before it serves, or the owner's end
+            if not isinstance(message := hearing.result(), Refused):
+                return 0
+            log.error("the worker is refused", extra={"why": message.message})
+            sys.stderr.write(f"{message.message}\n")
+            return UNFIT
         try:
             loading.result()
         except PasticheError as error:
@@ -85,15 +89,6 @@ async def _serve(link: Link, settings: Settings, registry: Registry, medium: str
         log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
         await _work_off(hearing, link, backend)
         return 0
-
-
-def _turned_away(message: Message | None) -> int:
-    """Read what comes before it serves: a refusal, or the owner's end."""
-    if not isinstance(message, Refused):
-        return 0
-    log.error("the worker is refused", extra={"why": message.message})
-    sys.stderr.write(f"{message.message}\n")
-    return UNFIT
 
 
 async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:

@@ -187,7 +187,7 @@ class FixedRow(TextSequence):
     def draw(self) -> Draw:
         """As it is, with no end allowed."""
         draw = super().draw()
-        draw.banned = self._ends
+        draw.banned = self.ends
         return draw
 
     def add(self, token: int) -> bool:

@@ -48,7 +48,6 @@ class PictureJob:
 
     @property
     def order(self) -> Order:
-        """Give what is to be drawn. Raises ModelError for a job of texts."""
         if self.job.order is None:
             raise ModelError(f"The job of {self.job.expert} has no order; it is not for pictures.")
         return self.job.order

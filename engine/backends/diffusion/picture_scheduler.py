@@ -4,6 +4,7 @@ import gc
 import logging
 import queue
 import time
+from dataclasses import dataclass, field
 
 from engine.backends.diffusion.decode import SpoiltPictureError, decode
 from engine.backends.diffusion.denoise import Canvas, build_scheduler, denoise, passes_of
@@ -37,16 +38,14 @@ OUT_OF_RANGE = (
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, eq=False)
 class PictureScheduler:
-    def __init__(
-        self, settings: Settings, registry: Registry, arrived: "queue.SimpleQueue[PictureJob]"
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._arrived = arrived
-        self._line: list[PictureJob] = []  # accepted; some of the first's pictures may be under way
-        self._canvases: list[tuple[PictureJob, Canvas]] = []  # under way, of one manner
-        self._resident: tuple[tuple[str, ...], ResidentPipeline] | None = None
+    _settings: Settings
+    _registry: Registry
+    _arrived: "queue.SimpleQueue[PictureJob]"
+    _line: list[PictureJob] = field(default_factory=list)  # some of the first's may be under way
+    _canvases: list[tuple[PictureJob, Canvas]] = field(default_factory=list)  # of one manner
+    _resident: tuple[tuple[str, ...], ResidentPipeline] | None = None
 
     def work(self) -> None:
         import torch
@@ -123,7 +122,6 @@ class PictureScheduler:
         return ON_A_GPU if on_a_gpu else TOGETHER
 
     def _prepare(self, picture_job: PictureJob) -> None:
-        """Load base and LoRAs, encode the prompt, make canvases. Raises ModelError."""
         job, order = picture_job.job, picture_job.order
         expert = expert_of(self._registry, job)
         picture_job.channel.send_loading(expert.title)

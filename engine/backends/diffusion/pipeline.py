@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentPipeline:
-    """Hold a base with its VAE, and the LoRAs loaded beside each other."""
-
     pipeline: Any
     digest: str
     device: str
@@ -79,7 +77,6 @@ class ResidentPipeline:
 
 
 def key_of(weights: Weights) -> tuple[str, ...]:
-    """Name what must be loaded together; another key is another base."""
     return weights.base, weights.vae
 
 
@@ -133,7 +130,6 @@ def _variant(folder: Path) -> dict[str, Any]:
 
 
 def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
-    """Load the base with all that replaces parts of it, on its device. Raises ModelError."""
     import torch
 
     folder = fetch_pipeline(find_base(weights.base, settings.models))
@@ -160,7 +156,6 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
 
 
 def _settle(resident: ResidentPipeline, settings: Settings) -> None:
-    """Move to the device whole, or part by part where it is small."""
     import torch
 
     small = (

@@ -78,7 +78,3 @@ def _update(
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ModelError(f"The adapter of {name} holds numbers that are not finite. Add it anew.")
     return a.float(), b.float() * config.scale(f"model.{module}")
-
-
-def bytes_of(adapter: Adapter) -> int:
-    return sum(tensor.nbytes for update in adapter.values() for tensor in update)

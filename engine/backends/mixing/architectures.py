@@ -13,7 +13,6 @@ FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with 
 
 
 def make_decoder(model: Any, precision: Precision) -> Decoder:
-    """Build the layout's decoder from a loaded transformers model. Raises UnmixableError, saying why."""
     config = model.config
     layout = LAYOUTS.get(config.model_type)
     if layout is None:

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 from engine.backends.mixing.attention import Attention
 from engine.backends.mixing.kernels import Precision, make_kernel
-from engine.backends.mixing.kv_cache import KVCache
 from engine.backends.mixing.multi_lora import NO_MIX, Mix, MixedLinear
 
 Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
@@ -104,10 +103,6 @@ class Decoder:
         """Give [out, in] of every linear that an adapter may change."""
         return {name: shape for linear in self.linears for name, shape in linear.shapes.items()}
 
-    def make_cache(self, budget: int) -> KVCache:
-        sizes = (len(self.layers), self.kv_heads, self.head_size)
-        return KVCache(*sizes, self.dtype, self.device, budget)
-
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Compute the wanted tokens' logits, [wanted, vocabulary] in float32; store keys and values."""
@@ -151,7 +146,6 @@ class Decoder:
         return torch.mul(x, weight).div_(size.hypot_(self._least))
 
     def _turned(self, qk: torch.Tensor, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotate queries and keys, given as one tensor."""
         cos, sin = rope
         turned = torch.addcmul(qk * cos, torch.roll(qk, self.head_size // 2, -1), sin)
         return turned[:, : self.heads], turned[:, self.heads :]
@@ -162,6 +156,5 @@ class Decoder:
         return both[:, : self.heads + self.kv_heads], both[:, self.heads + self.kv_heads :]
 
     def _gated(self, y: torch.Tensor) -> torch.Tensor:
-        """Compute act(gate) * up, of both side by side."""
         gate, up = y.chunk(2, 1)
         return self._act(gate).mul_(up)  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ replaced by the last. Room grows with the longest row and is checked against a b
 """
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,34 +24,28 @@ def bucket(number: int, least: int = 1) -> int:
     return least << (-(-number // least) - 1).bit_length()
 
 
-class CacheFullError(Exception):
-    """The rows that are wanted do not fit the budget, or memory."""
+class CacheFullError(Exception): ...
 
 
+@dataclass(slots=True, eq=False)
 class KVCache:
     """Keep a tensor of keys and one of values for each layer, [rows, kv heads, tokens, head size]."""
 
-    def __init__(
-        self,
-        layers: int,
-        heads: int,
-        size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        budget: int,
-    ) -> None:
-        """`budget` in bytes."""
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-        self.rows = self.tokens = 0
-        self.heads, self.size = heads, size
-        self._layers, self._dtype, self._device = layers, dtype, device
-        self._budget = budget
+    layers: int
+    heads: int
+    size: int
+    dtype: torch.dtype
+    device: torch.device
+    budget: int  # bytes
+    keys: list[torch.Tensor] = field(default_factory=list)
+    values: list[torch.Tensor] = field(default_factory=list)
+    rows: int = 0
+    tokens: int = 0
 
     @property
     def token_bytes(self) -> int:
         """Count one token's bytes in one row, all layers."""
-        return 2 * self._layers * self.heads * self.size * self._dtype.itemsize
+        return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
     def reserve(self, rows: int, tokens: int) -> None:
         """Make room for `rows`, the busy ones among them, of `tokens` each. Raises CacheFullError, and
@@ -58,9 +53,9 @@ class KVCache:
         if rows <= self.rows and tokens <= self.tokens:
             return
         tokens = max(self.tokens, -(-tokens // STEP_TOKENS) * STEP_TOKENS)
-        if rows * tokens * self.token_bytes > self._budget:
+        if rows * tokens * self.token_bytes > self.budget:
             raise CacheFullError
-        if self.rows * tokens * self.token_bytes <= self._budget:
+        if self.rows * tokens * self.token_bytes <= self.budget:
             rows = max(self.rows, rows)
         try:
             keys = self._grown(self.keys, rows, tokens)
@@ -84,7 +79,7 @@ class KVCache:
     def _grown(self, olds: list[torch.Tensor], rows: int, tokens: int) -> list[torch.Tensor]:
         shape = (rows, self.heads, tokens, self.size)
         news = [
-            torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(self._layers)
+            torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(self.layers)
         ]
         for old, new in zip(olds, news, strict=False):
             kept = min(rows, old.shape[0])

@@ -123,8 +123,6 @@ class MixedLinear:
 
 
 class Stacks:
-    """Remember the stacks of the last sets of adapters, built when a set first sits together."""
-
     def __init__(self, linears: Sequence[MixedLinear]) -> None:
         self._linears = linears
         self._sets: OrderedDict[tuple[AdapterKey, ...], tuple[Stack | None, ...]] = OrderedDict()

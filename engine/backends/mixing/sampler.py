@@ -31,7 +31,10 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
     for row in [row for row, good in enumerate(fit) if not good]:
         logits[row] = 0.0
     _penalise(logits, draws)
-    _subtract(logits, draws)
+    if lowered := [(r, token, by) for r, d in enumerate(draws) for token, by in d.lowered.items()]:
+        low_rows, low, amounts = zip(*lowered, strict=True)
+        amount = torch.tensor(amounts, device=logits.device)
+        logits[list(low_rows), list(low)] -= amount
     spreads = _spreads(logits, draws)  # before what is banned makes them infinite
     bans = [(row, token) for row, draw in enumerate(draws) for token in draw.banned]
     if bans:
@@ -63,13 +66,6 @@ def _penalise(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
     factor = torch.from_numpy(np.concatenate(factors)).to(logits.device)
     said = flat[place]
     flat[place] = torch.where(said < 0, said * factor, said / factor)
-
-
-def _subtract(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
-    lowered = [(r, token, by) for r, d in enumerate(draws) for token, by in d.lowered.items()]
-    if lowered:
-        rows, tokens, amounts = zip(*lowered, strict=True)
-        logits[list(rows), list(tokens)] -= torch.tensor(amounts, device=logits.device)
 
 
 def _spreads(logits: torch.Tensor, draws: Sequence[Draw]) -> list[float]:

@@ -14,14 +14,15 @@ import torch
 
 from engine.backends.counters import Counters
 from engine.backends.memory import free_bytes, is_out_of_memory
-from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey, bytes_of
+from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decode_graphs import DecodeGraphs
 from engine.backends.mixing.decoder import Batch, Decoder
+from engine.backends.mixing.kv_cache import KVCache
 from engine.backends.mixing.multi_lora import Stacks
 from engine.backends.mixing.prefix_cache import BLOCK, LEAST_TOKENS, Context, PrefixCache, shared
 from engine.backends.mixing.sampler import choose
-from engine.backends.mixing.sequence import TextSequence
+from engine.backends.mixing.sequence import UNFIT, TextSequence
 from engine.errors import ModelError
 
 PIECE = 128  # tokens of prompts that are read in a step beside rows that write
@@ -56,7 +57,8 @@ class MixingScheduler:
         self._times = ACCELERATED if accelerated else 1
         budget = cache_bytes or int(free * CACHE_SHARE)
         self.decoder = decoder
-        self.cache = decoder.make_cache(budget)
+        sizes = len(decoder.layers), decoder.kv_heads, decoder.head_size
+        self.cache = KVCache(*sizes, decoder.dtype, decoder.device, budget)
         fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
         self.slots = slots or max(1, min(self._times * MOST_SLOTS, fitting))
         self._block = self._times * PIECE if accelerated else BLOCK
@@ -89,7 +91,7 @@ class MixingScheduler:
         self._graphs.forget()  # they have the adapters' stacks in them
         needed = {row.adapter for row in self._everyone()} | {key}
         idles = iter([held for held in self._adapters if held not in needed])
-        while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
+        while sum(map(_bytes_of, self._adapters.values())) > self._adapter_bytes:
             if (idle := next(idles, None)) is None:
                 break
             del self._adapters[idle]
@@ -103,7 +105,7 @@ class MixingScheduler:
 
     def give_up(self, error: Exception) -> None:
         for row in self._everyone():
-            row.fail(error)
+            row.emit(error)
         for held in (self._waiting, self._reading, self._rows):
             held.clear()
         self._writing = 0
@@ -125,7 +127,7 @@ class MixingScheduler:
     @torch.inference_mode()
     def step(self) -> None:
         """Take one step: a token for every row that writes, pieces of the prompts that are read."""
-        for row in [row for row in self._everyone() if row.stopped]:
+        for row in [row for row in self._everyone() if row.stopped()]:
             row.cancel()
             self._dismiss(row)
         self._admit()
@@ -139,7 +141,6 @@ class MixingScheduler:
         self._clear()
 
     def _admit(self) -> None:
-        """Seat those who wait, in their order, as far as there is room."""
         self._clear()
         group = list(islice(self._waiting, max(0, self.slots - len(self._rows))))
         fit = bool(group) and self._room(len(group), max(row.need for row in group))
@@ -150,7 +151,7 @@ class MixingScheduler:
                 return  # it waits until others have left
             else:
                 self._waiting.remove(row)
-                row.fail(_too_long(row))
+                row.emit(_too_long(row))
 
     def _room(self, more: int, tokens: int) -> bool:
         return self.cache.fits(len(self._rows) + more, tokens, roomy=self._fixed)
@@ -229,7 +230,6 @@ class MixingScheduler:
         return False
 
     def _keep(self, row: TextSequence) -> None:
-        """Remember a prompt's keys for those that begin alike."""
         length = self.prefixes.whole(row.prompt)
         if length - row.known >= LEAST_TOKENS and not row.borrowed:  # that is in no whole blocks
             begun = Context(row.adapter, tuple(row.tokens[:length]))
@@ -241,7 +241,7 @@ class MixingScheduler:
             if token is None:
                 self.prefixes.forget(row.adapter)
                 self.cache.wipe(row.place)
-                row.spoil()
+                row.emit(ModelError(UNFIT.format(expert=row.job.expert)))
                 self._dismiss(row)
                 continue
             first = not row.written
@@ -251,7 +251,6 @@ class MixingScheduler:
                 self._dismiss(row)
 
     def _promote(self, row: TextSequence) -> None:
-        """Move a row from those who read to those who write."""
         place, target = row.place, self._writing
         if place != target:
             other = self._rows[target]
@@ -287,7 +286,7 @@ class MixingScheduler:
         self.prefixes.forget()
         self._graphs.forget()
         if len(self._rows) == 1:
-            self._rows[0].fail(_too_long(self._rows[0]))
+            self._rows[0].emit(_too_long(self._rows[0]))
             self._dismiss(self._rows[0])
             return
         self.slots = len(self._rows) // 2
@@ -296,6 +295,10 @@ class MixingScheduler:
             self._dismiss(row)
         self._waiting.extendleft(reversed(later))
         log.warning("out of memory: the batch has fewer slots now", extra={"slots": self.slots})
+
+
+def _bytes_of(adapter: Adapter) -> int:
+    return sum(tensor.nbytes for update in adapter.values() for tensor in update)
 
 
 def _too_long(row: TextSequence) -> ModelError:

@@ -64,7 +64,6 @@ class OpenAIBackend:
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
     async def load(self) -> None:
-        """Ask the server which models it has. Raises ModelError if none of the experts is there."""
         import openai
 
         address = self._settings.text_server.rstrip("/")
@@ -95,7 +94,6 @@ class OpenAIBackend:
             log.warning(told)
 
     def _find(self, expert: Expert, served: list[str], parent: str | None) -> None:
-        """Find the server's names for an expert and for its base; llama.cpp has one for all."""
         name, weights = expert.name, self._registry.weights(expert)
         repository = unpinned(weights.base)[0]  # a server has one revision
         first = served[0] if served and self._numbered and name in self._numbered.of else None

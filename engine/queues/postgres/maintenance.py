@@ -61,7 +61,6 @@ class Maintenance:
                 log.warning("jobs of silent workers wait again", extra={"jobs": len(jobs)})
 
     async def _clear_away(self) -> None:
-        """Delete the rows of workers that are gone, and progress that was left behind."""
         silent = sa.select(WorkerRow.number).where(self._silent).with_for_update(skip_locked=True)
         over = sa.select(JobRow.id).where(JobRow.state.in_(FINAL_STATES))
         async with self._ledger.writing() as connection:

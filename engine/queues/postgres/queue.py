@@ -119,7 +119,9 @@ class PostgresQueue:
                 yield final
                 return
             if position is not None and position.reply_to != self._subscriptions.channel:
-                await self._listen_to(job)
+                ticket = sa.update(Ticket).where(Ticket.job_id == job)
+                await self._ledger.change(ticket.values(reply_to=self._subscriptions.channel))
+                self._subscriptions.look()  # its end may have come in between
             for event in await self._so_far(job, position):
                 yield event
             for event in said:
@@ -130,12 +132,6 @@ class PostgresQueue:
                 yield event
         finally:
             self._subscriptions.leave(job, inbox)
-
-    async def _listen_to(self, job: str) -> None:
-        """Have the job's events sent here from now on."""
-        ticket = sa.update(Ticket).where(Ticket.job_id == job)
-        await self._ledger.change(ticket.values(reply_to=self._subscriptions.channel))
-        self._subscriptions.look()  # its end may have come in between
 
     async def _so_far(self, job: str, position: Position | None) -> list[Event]:
         """Tell a newcomer the job's position, and whether anybody is there to serve it."""
@@ -158,7 +154,6 @@ class PostgresQueue:
             log.warning("nobody serves a queue", extra={"queue": queue, "hint": hint})
 
     async def _tell_positions(self) -> None:
-        """Tell everybody who waits here where they stand, when that has changed."""
         jobs = self._subscriptions.jobs
         waiting = [job for job, one in jobs.items() if one.followers and not one.said]
         for job, position in (await self._positions.of(waiting) if waiting else {}).items():

@@ -88,6 +88,5 @@ class Registration:
         return not any(set(queues) & set(self.queues) for queues in there)
 
     async def leave(self) -> None:
-        """Let what it held wait again, and be gone."""
         async with self.claims.ledger.writing() as connection:
             await self._forget(connection)

@@ -51,7 +51,6 @@ class WorkerHost:
         ledger: Ledger,
         media: Iterable[str],
         *,
-        device: str = "",
         lazy: bool = False,
     ) -> None:
         self.name = new_id()
@@ -73,7 +72,7 @@ class WorkerHost:
         )
         name = f"s-{os.getpid()}-{self.name[-4:].lower()}.sock"
         self._socket = Server(settings.runtime / name, self._serve)
-        self.supervisor = Supervisor(settings, socket=self._socket.path, device=device)
+        self.supervisor = Supervisor(settings, socket=self._socket.path)
         self._maintenance = Maintenance(ledger, fingerprint, settings.lost_after)
         self._media = {queue_channel(q): m for m, r in self.registrations.items() for q in r.queues}
         channels = (worker_host_channel(self.name), *self._media)
