@@ -87,8 +87,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(OfAttempt):
-    """The answer: a text or pictures. Seconds are measured from the start of generation, first token
-    (or step) included."""
+    """The answer: a text or pictures; seconds are measured from the start of generation."""
 
     text: str
     tokens_in: int

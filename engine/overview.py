@@ -14,8 +14,7 @@ TAKEN_OUT = "taken out by the operator"  # why a job ended by `drop`: it is list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediumQueue:
-    """Count one medium's jobs: those that wait and run, for how long the oldest has waited (seconds),
-    and how many were answered a minute in the last WINDOW_MINUTES."""
+    """Count one medium's jobs, those done a minute over WINDOW_MINUTES."""
 
     medium: str
     queued: int

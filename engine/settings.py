@@ -191,8 +191,7 @@ def make_runtime(settings: Settings) -> None:
 
 
 def check_runtime(folder: Path, home: Path) -> None:
-    """Allow a socket in the folder only if whoever owns the data folder, or we, put it there. Raises
-    SetupError, and FileNotFoundError where nobody listens."""
+    """Allow a socket only where we, or who owns the data folder, put it. Raises SetupError."""
     facts = folder.lstat()
     ours = facts.st_uid in (os.getuid(), home.stat().st_uid)
     if not (ours and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & OTHERS_WRITE):

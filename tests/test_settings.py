@@ -50,7 +50,7 @@ def test_a_bad_variable_is_told_without_its_value(monkeypatch) -> None:
 
 def test_int8_which_is_gone_is_refused_with_what_there_is(monkeypatch) -> None:
     monkeypatch.setenv("PASTICHE_PRECISION", "int8")
-    with pytest.raises(SetupError, match=r"PRECISION\): Input should be 'auto', 'fp32', 'bf16'"):
+    with pytest.raises(SetupError, match=r"PRECISION\): Input should be 'auto', 'fp32' or 'bf16'"):
         read_settings()
 
 

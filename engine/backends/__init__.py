@@ -20,5 +20,4 @@ class Backend(Protocol):
         """Get ready, once. Raises ModelError, which an operator can mend."""
 
     def generate(self, job: "Job", stop: threading.Event) -> "AsyncGenerator[Event]":
-        """Give Started, Text with the whole text so far or Image now and then, one final event last:
-        Cancelled at the next token or step once `stop` is set."""
+        """Give Started, Text (all so far) or Image, one final event: soon, once `stop` is set."""

@@ -67,8 +67,7 @@ class Loaded:
 
 
 def resolve(weights: Weights) -> tuple[Weights, Path | None]:
-    """Find the base and the adapter's folder. A merged full model in the adapter's place becomes the
-    base (weights.adapter still names it)."""
+    """Find the base and the adapter's folder; a merged model in that's place becomes the base."""
     folder = find_adapter(weights)
     if folder is None:
         return replace(weights, adapter=""), None

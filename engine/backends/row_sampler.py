@@ -33,8 +33,7 @@ _STYLE = re.compile(
 
 @dataclass(slots=True, eq=False)
 class Draw:
-    """Say how a row's token is chosen: what was `said` is penalised, `banned` may not come, `lowered`
-    loses so much of its logits."""
+    """How a row's token is chosen: `said` is penalised, `banned` impossible, `lowered` in its logits."""
 
     sampling: Sampling
     generator: random.Random

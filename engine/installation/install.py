@@ -227,8 +227,7 @@ def _write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def files_of(source: Path) -> list[Path]:
-    """List an adapter's file, or a folder's weights, settings and tokenizer. Raises LimitError for a
-    link to somewhere else, for too many files and for too much."""
+    """List what is copied of an adapter. Raises LimitError for links to elsewhere and too much."""
     if source.is_file():
         files = [source]
     else:

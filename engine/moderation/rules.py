@@ -250,8 +250,7 @@ def speaks_of_harming_oneself(text: str) -> bool:
 
 
 class HardRules(TextCheck):
-    """Blocks at every stage that has text, and only flags coarse words and slurs; a cry for help is
-    answered and not written on."""
+    """Block wherever there is text, flag coarse words; a cry for help is answered, not written on."""
 
     def judge(self, stage: Stage, content: Content) -> Verdict:
         read = _read(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")

@@ -37,8 +37,7 @@ STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn; docs/serving.md says what each key does. `length` is the tokens that an
-    answer has when nobody says."""
+    """How tokens are drawn: docs/serving.md. `length` in tokens is for when nobody says."""
 
     __pydantic_config__ = STRICT
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
@@ -123,8 +122,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expert:
-    """One specialist. `order` ranks the experts of a command; the lowest is its default. `bans` are
-    phrases that it does not write, unless a wish holds them."""
+    """One specialist. The lowest `order` is a command's default; a wish may hold what it `bans`."""
 
     __pydantic_config__ = STRICT
     name: Name

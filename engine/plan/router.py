@@ -73,8 +73,7 @@ def route(
     *,
     free: bool = False,
 ) -> Route:
-    """Choose the expert; `free`: nobody typed the command, so that the semantic step may leave it.
-    Raises CommandError or StyleError, each naming what there is."""
+    """Choose the expert; `free`: nobody typed the command. Raises CommandError or StyleError."""
     experts = registry.of_command(command)
     if not experts:
         raise CommandError(f"No expert here answers /{command}. Send /styles to see who is here.")

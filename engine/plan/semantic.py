@@ -52,8 +52,7 @@ def margin(found: Sequence[Neighbour]) -> float:
 
 
 class Encoder:
-    """Turn texts into vectors of length one. Raises ImportError, OSError or ValueError where it
-    cannot be had whole, and what onnxruntime raises."""
+    """Turn texts into vectors of length one; what cannot be had whole raises, in several ways."""
 
     def __init__(self, weights: Path | None = None) -> None:
         import onnxruntime
@@ -102,8 +101,7 @@ class Semantic:
         self._lock = threading.Lock()
 
     def nearest(self, text: str, experts: Iterable["Expert"]) -> tuple[Neighbour, ...]:
-        """Give every card that has examples, and nobody, the nearest first; () if there is nothing to
-        choose between, or no way to."""
+        """Give the cards with examples, and nobody, the nearest first; () where there is no choice."""
         known = {e.name: e.routing.examples for e in experts if e.routing.examples}
         text = text[:MOST_READ].strip()
         if not (known and text):

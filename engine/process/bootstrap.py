@@ -88,8 +88,7 @@ async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | Cl
 
 
 class ReconnectingEngine(Engine):
-    """Go on with another owner when one leaves: the job is in the ledger, and whoever owns the data
-    folder next (often this process) finishes it."""
+    """Go on with another owner when one leaves: whoever owns the data folder next finishes the job."""
 
     def __init__(
         self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
@@ -126,8 +125,7 @@ class ReconnectingEngine(Engine):
         yield self._ledger
 
     async def _reopen(self, gone: Engine, tries: int) -> None:
-        """Open an engine in the place of one whose owner has gone; once, whoever notices. Raises
-        OwnerGoneError when each so far went away as well."""
+        """Open the next engine once, whoever notices. Raises OwnerGoneError after too many."""
         if tries >= len(REOPEN_PAUSES):
             raise OwnerGoneError
         await asyncio.sleep(REOPEN_PAUSES[tries])

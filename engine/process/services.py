@@ -138,8 +138,7 @@ async def open_services(
     place: Bucket = NO_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Services]:
-    """Open services on a ledger of its own, beside whoever owns the data folder: a power cut may cost a
-    quota's last points or a thumb."""
+    """Open services on a ledger of their own; a power cut may cost a quota's last points."""
     async with (
         open_ledger(settings, synced=False, clock=clock) as ledger,
         services_on(ledger, settings, asker, place) as services,

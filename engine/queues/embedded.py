@@ -45,8 +45,7 @@ class EmbeddedQueue:
         return len(jobs)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Commit, then queue, also when the caller is cancelled meanwhile. Raises BusyError or
-        LedgerError, and then nothing was accepted."""
+        """Commit and queue, even if the caller is cancelled. Raises BusyError or LedgerError."""
         if self.dispatcher.closing:
             raise OwnerGoneError
         waiting = len(self.dispatcher.entries)

@@ -44,8 +44,7 @@ class Worker:
         self.running[entry.job.id] = entry
 
     async def next(self, patience: float) -> Message | None:
-        """Give what it says next; None at its end. Raises TimeoutError where it has work and says
-        nothing for so many seconds."""
+        """Give what it says; None at its end. Raises TimeoutError for a silence while it has work."""
         while not self.running or time.monotonic() - self.spoke < patience:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience / LOOKS):

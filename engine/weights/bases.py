@@ -7,6 +7,7 @@ instead of twenty. The embedded image base ships inside this package as it is, a
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -199,14 +200,14 @@ def fetch_pipeline(spec: str) -> Path:
 
     repository, pin = unpinned(spec)
 
+    # never a name of code to run: custom pipelines are not asked for and not trusted
+    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+    options["revision"] = pin or None
+
     def download() -> str:
-        # never a name of code to run: custom pipelines are not asked for and not trusted
-        options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
-        options["revision"] = pin or None
-        try:
+        with suppress(ValueError):  # it may have no such variant
             return str(StableDiffusionXLPipeline.download(repository, variant=HALF, **options))
-        except ValueError:  # it has no such variant
-            return str(StableDiffusionXLPipeline.download(repository, **options))
+        return str(StableDiffusionXLPipeline.download(repository, **options))
 
     return _from_hub(repository, download)
 

@@ -40,8 +40,7 @@ log = logging.getLogger("engine.workers.worker")  # also when it is run as a pro
 
 
 async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
-    """Serve until the owner goes, or this process is told to leave; returns the exit code. `socket` is
-    where the owner listens, if that is not the data folder's own."""
+    """Serve until the owner, on `socket` or its own, goes or a signal comes; gives the exit code."""
     registry = load_registry(settings.expert_roots, settings.profile)
     link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
     fingerprint = fingerprint_of(registry, settings).told(medium)

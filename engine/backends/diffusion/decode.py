@@ -19,8 +19,7 @@ class SpoiltPictureError(Exception):
 
 
 def decode(vae: Any, latents: "Tensor") -> "Image":
-    """Decode latents (1, 4, h, w) as the UNet sees them; what comes out spoilt once more in float32.
-    Raises SpoiltPictureError if that helps nothing."""
+    """Decode latents (1, 4, h, w); what comes out spoilt in float32, or raise SpoiltPictureError."""
     import torch
     from PIL import Image
 

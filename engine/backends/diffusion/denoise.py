@@ -83,8 +83,7 @@ Pass = tuple[Canvas, EncodedPrompt]  # a row of the UNet: a picture, and the wor
 
 
 def passes_of(canvases: list[Canvas]) -> list[Pass]:
-    """Give the rows of one step: each canvas with its words, then the guided ones with what they are
-    guided away from."""
+    """Give a step's rows: each canvas with its words, then the guided ones with what they avoid."""
     return [(c, c.words) for c in canvases] + [(c, c.away) for c in canvases if c.away is not None]
 
 

@@ -50,8 +50,7 @@ def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str
 
 @contextmanager
 def _undone_if_it_fails(model: Any, name: str, layers: Iterable[str]) -> Iterator[None]:
-    """Take out again what was put in, layer by layer: neither PEFT nor diffusers does (memory may run
-    out half way)."""
+    """Take out what was put in: neither PEFT nor diffusers does (memory may run out half way)."""
     before = {layer: model.get_submodule(layer) for layer in layers}
     adapted = bool(getattr(model, "peft_config", None))
     try:

@@ -59,8 +59,7 @@ class ResidentPipeline:
             self._acting = strengths
 
     def meet(self, rows: Sequence[Strengths]) -> None:
-        """Give each row of the UNet's next pass its own LoRAs; all rows the same where one of them must
-        be alone."""
+        """Give each row of the UNet's next pass its own LoRAs; all the same where one must be alone."""
         alone = any(self.loras[name].alone for row in rows for name, _ in row)
         by_peft = alone or (len(set(rows)) == 1 and self.low)
         self.activate(rows[0] if by_peft else ())

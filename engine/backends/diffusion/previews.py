@@ -72,8 +72,6 @@ def side_by_side(images: "list[Image]") -> "Image":
 
 def estimate(step: Any) -> "Tensor":
     """Give a scheduler step's guess of the finished latents; the noisy ones where it makes none."""
-    for name in ("pred_original_sample", "denoised", "prev_sample"):
-        found: Tensor | None = getattr(step, name, None)
-        if found is not None:
-            return found
-    raise AttributeError(f"{type(step).__name__} holds no latents")
+    names = ("pred_original_sample", "denoised", "prev_sample")
+    guesses: list[Tensor | None] = [getattr(step, name, None) for name in names]
+    return next(guess for guess in guesses if guess is not None)

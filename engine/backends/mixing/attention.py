@@ -105,8 +105,7 @@ class Attention:
         device: torch.device,
         dtype: torch.dtype,
     ) -> Tensor:
-        """[places, end]: 0 where one may look, else minus infinity; kept for the step's other layers
-        under its piece, None for writing rows."""
+        """Make [places, end]: 0 where one may look, else -inf; kept for the step's other layers."""
         if window is not None and window >= end:
             window = None
         if (piece, window) not in self._masks:

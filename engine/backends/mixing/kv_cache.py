@@ -48,8 +48,7 @@ class KVCache:
         return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
     def reserve(self, rows: int, tokens: int) -> None:
-        """Make room for `rows`, the busy ones among them, of `tokens` each. Raises CacheFullError, and
-        nothing is lost then."""
+        """Make room for `rows` of `tokens` each. Raises CacheFullError, and nothing is lost then."""
         if rows <= self.rows and tokens <= self.tokens:
             return
         tokens = max(self.tokens, -(-tokens // STEP_TOKENS) * STEP_TOKENS)
@@ -67,8 +66,7 @@ class KVCache:
         self.keys, self.values, self.rows, self.tokens = keys, values, rows, tokens
 
     def fits(self, rows: int, tokens: int, *, roomy: bool) -> bool:
-        """Make room and tell whether there was; `roomy`: in powers of two if they fit, so that the
-        cache seldom moves."""
+        """Make room if there is some; `roomy`: in powers of two, so that the cache seldom moves."""
         shapes = [(bucket(rows), bucket(tokens, ROOMY_TOKENS))] if roomy else []
         for shape in [*shapes, (rows, tokens)]:
             with suppress(CacheFullError):

@@ -75,13 +75,9 @@ class MixedLinear:
         weight = torch.cat([linear.weight.detach() for linear in linears])
         bias = None
         if any(linear.bias is not None for linear in linears):
-            zeros = (x.weight.new_zeros(x.out_features) for x in linears)
-            bias = torch.cat(
-                [
-                    zero if x.bias is None else x.bias.detach()
-                    for zero, x in zip(zeros, linears, strict=True)
-                ]
-            )
+            zeros = [x.weight.new_zeros(x.out_features) for x in linears]
+            own = [z if x.bias is None else x.bias for z, x in zip(zeros, linears, strict=True)]
+            bias = torch.cat(own).detach()
         self.device = weight.device
         self._kernel = make_kernel(weight, bias, precision)
 

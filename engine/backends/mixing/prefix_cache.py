@@ -74,10 +74,8 @@ def shared(one: Context, prompt: Context) -> int:
     if another adapter read them.
 
     >>> moss, fern = AdapterKey("moss"), AdapterKey("fern")
-    >>> shared(Context(moss, [1, 2, 3]), Context(moss, [1, 2, 4, 5]))
-    2
-    >>> shared(Context(moss, [1, 2, 3]), Context(moss, [1, 2, 3]))
-    2
+    >>> [shared(Context(moss, [1, 2, 3]), Context(moss, told)) for told in ([1, 2, 4, 5], [1, 2, 3])]
+    [2, 2]
     >>> shared(Context(moss, [1, 2, 3]), Context(fern, [1, 2, 3]))
     0
     """

@@ -8,6 +8,7 @@ are sorted; where they do not hold all that may be drawn, the whole row is.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,7 @@ Candidates = tuple[Floats, npt.NDArray[np.int64]]  # logits, greatest first, and
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
-    """Choose a token for each row of [rows, vocabulary] in float32 (changed in place); None for a row
-    that is not finite."""
+    """Choose each row's token from [rows, vocabulary] (changed in place); None if not finite."""
     fit = logits.amax(1).isfinite().tolist()
     for row in [row for row, good in enumerate(fit) if not good]:
         logits[row] = 0.0
@@ -96,8 +96,7 @@ def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
 
 
 def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw, spread: float) -> int:
-    """Draw from a row of logits whose log of summed exponentials is `total`; `spread` is theirs at
-    temperature 1."""
+    """Draw from logits; `total` is the log of their summed exponentials, `spread` at temperature 1."""
     sampling, number = draw.sampling, draw.generator.random()
     least = sampling.min_p
     if sampling.top_n_sigma:
@@ -141,10 +140,8 @@ def pick(
 
     >>> import numpy as np
     >>> chances = np.array([0.5, 0.3, 0.15, 0.05])
-    >>> pick(chances, True, Sampling(top_p=0.7, top_k=0), 0.99)
-    1
-    >>> pick(chances, True, Sampling(top_p=1.0, top_k=0), 0.99)
-    3
+    >>> [pick(chances, True, Sampling(top_p=p), 0.99) for p in (0.7, 1.0)]
+    [1, 3]
     >>> pick(chances, True, Sampling(top_p=1.0, xtc_threshold=0.2), 0.0, excluding=True)
     1
     >>> pick(chances[:2], False, Sampling(top_p=0.9, top_k=0), 0.1) is None
@@ -170,23 +167,21 @@ def pick(
     return first + found
 
 
+@dataclass(frozen=True, slots=True)
 class ChosenTokens:
     """Choose for every row of a batch, as a LogitsProcessor of transformers: it has one token left."""
 
-    def __init__(
-        self, rows: Sequence[RowSampler], prompts: Sequence[int], decode: Callable[[list[int]], str]
-    ) -> None:
-        """`prompts` are the lengths of the prompts, which are padded on the left to the longest."""
-        self._rows, self._prompts, self._decode = rows, prompts, decode
+    rows: Sequence[RowSampler]
+    prompts: Sequence[int]  # their lengths; they are padded on the left to the longest
+    decode: Callable[[list[int]], str]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        longest, draws = max(self._prompts), []
-        for number, (row, ids) in enumerate(zip(self._rows, input_ids.tolist(), strict=True)):
-            prompt = self._prompts[number]
-            draws.append(row.draw(ids[longest - prompt :], prompt, self._decode(ids[longest:])))
+        longest, draws = max(self.prompts), []
+        for row, prompt, ids in zip(self.rows, self.prompts, input_ids.tolist(), strict=True):
+            draws.append(row.draw(ids[longest - prompt :], prompt, self.decode(ids[longest:])))
         only = torch.full_like(scores, float("-inf"))
         for number, token in enumerate(choose(scores.float().clone(), draws)):
             if token is None:
-                raise ModelError(UNFIT.format(expert=self._rows[number].expert))
+                raise ModelError(UNFIT.format(expert=self.rows[number].expert))
             only[number, token] = 0.0
         return only

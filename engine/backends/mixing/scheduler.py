@@ -31,10 +31,6 @@ ACCELERATED = 4  # times as many tokens, and slots, on a GPU
 MOST_SLOTS = 16  # unless the settings say otherwise
 TYPICAL_TOKENS = 1024  # of a prompt and its answer, to size slots by
 CACHE_SHARE, PREFIX_SHARE, ADAPTER_SHARE = 0.4, 0.05, 0.1  # of the free memory
-TOO_LONG = (
-    "An answer of {length} tokens to a prompt of {prompt} does not fit the memory that is free; "
-    "lower PASTICHE_MAX_LENGTH, or stop other programs."
-)
 
 log = logging.getLogger(__name__)
 
@@ -213,8 +209,7 @@ class MixingScheduler:
         return pieces
 
     def _borrows(self, row: TextSequence) -> bool:
-        """Tell whether a row waits for another that reads the same start with the same adapter; once
-        that is read, copy it."""
+        """Copy the start of a row that has read the same, or tell whether to wait until it has."""
         for other in self._rows if not row.read else ():
             length = shared(other.context, row.context)
             if other is row or length < LEAST_TOKENS:
@@ -302,4 +297,7 @@ def _bytes_of(adapter: Adapter) -> int:
 
 
 def _too_long(row: TextSequence) -> ModelError:
-    return ModelError(TOO_LONG.format(length=row.job.length, prompt=row.prompt))
+    return ModelError(
+        f"An answer of {row.job.length} tokens to a prompt of {row.prompt} does not fit the memory "
+        "that is free; lower PASTICHE_MAX_LENGTH, or stop other programs."
+    )

@@ -58,8 +58,7 @@ def trouble(error: "openai.APIError") -> Exception:
 
 
 def shorten(answer: Answer, error: "openai.BadRequestError") -> None:
-    """Drop the front half of a beginning that is too long; or notes and synopsis first, where they are
-    longer than the half. Raises ModelError."""
+    """Drop a long beginning's front half, or notes and synopsis if longer. Raises ModelError."""
     job = answer.job
     long = "context" in str(error).lower() or "too long" in str(error).lower()
     memory, beginning = answer.prompt[job.head : answer.head], answer.prompt[answer.head :]

@@ -140,8 +140,7 @@ class Claims:
 
     @lasting
     async def hand_back(self, worker: int, jobs: Sequence[str] | None = None) -> int:
-        """Let what the worker has, or these of it, wait again, before all others; the new attempt number
-        makes whatever it still says too late."""
+        """Let what the worker has, or these of it, wait again; what it still says comes too late."""
         async with self.ledger.writing() as connection:
             return await self.release(connection, Ticket.worker == worker, jobs)
 

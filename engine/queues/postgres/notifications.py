@@ -14,7 +14,8 @@ start and must look for itself then.
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -73,22 +74,15 @@ def read_event(words: str, vault: Vault) -> Event | None:
         return None
 
 
+@dataclass(slots=True, eq=False)
 class Listener:
     """Hear `channels` on one connection. `heard(channel, words)` and `began()` must not block."""
 
-    def __init__(
-        self,
-        url: sa.URL,
-        channels: Iterable[str],
-        heard: Callable[[str, str], None],
-        began: Callable[[], None],
-    ) -> None:
-        _, wishes = url.get_dialect()().create_connect_args(url)
-        self._arguments: dict[str, Any] = {**DRIVER, **wishes}  # as SQLAlchemy would connect
-        self._channels = tuple(channels)
-        self._heard = heard
-        self._began = began
-        self._task: asyncio.Task[None] | None = None
+    url: sa.URL
+    channels: tuple[str, ...]
+    heard: Callable[[str, str], None]
+    began: Callable[[], None]
+    _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep(), name="listener")
@@ -98,13 +92,15 @@ class Listener:
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
+        _, wishes = self.url.get_dialect()().create_connect_args(self.url)
+        arguments: dict[str, Any] = {**DRIVER, **wishes}  # as SQLAlchemy would connect
         while wanted():
             try:
-                async with await Limited.connect(autocommit=True, **self._arguments) as connection:
-                    for channel in self._channels:
+                async with await Limited.connect(autocommit=True, **arguments) as connection:
+                    for channel in self.channels:
                         listen = sql.SQL("LISTEN {}").format(sql.Identifier(channel))
                         await connection.execute(listen)
-                    self._began()
+                    self.began()
                     pause = FIRST_PAUSE
                     await self._listen(connection)
             except (psycopg.Error, OSError, TimeoutError) as error:
@@ -115,6 +111,6 @@ class Listener:
     async def _listen(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         while True:
             async for note in connection.notifies(timeout=QUIET_SECONDS):
-                self._heard(note.channel, note.payload)
+                self.heard(note.channel, note.payload)
             async with asyncio.timeout(TRY_SECONDS):
                 await connection.execute("SELECT 1")
