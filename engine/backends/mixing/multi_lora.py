@@ -76,8 +76,11 @@ class MixedLinear:
         bias = None
         if any(linear.bias is not None for linear in linears):
             zeros = [x.weight.new_zeros(x.out_features) for x in linears]
-            own = [z if x.bias is None else x.bias for z, x in zip(zeros, linears, strict=True)]
-            bias = torch.cat(own).detach()
+            own = [
+                z if x.bias is None else x.bias.detach()
+                for z, x in zip(zeros, linears, strict=True)
+            ]
+            bias = torch.cat(own)
         self.device = weight.device
         self._kernel = make_kernel(weight, bias, precision)
 
