@@ -27,7 +27,7 @@ from PIL import Image
 
 from bot.clients.pacing import Vanished
 from bot.discord_client import rendering
-from bot.discord_client.command_sync import payload_of, reduced, sync
+from bot.discord_client.command_sync import Words
 from bot.discord_client.commands import build, matching
 from bot.discord_client.errors import insist
 from bot.discord_client.gateway import Connection, point
@@ -101,41 +101,13 @@ async def tree(registry: Registry) -> discord.app_commands.CommandTree:
 async def test_the_commands_are_within_discords_limits_and_in_two_languages(
     tree: discord.app_commands.CommandTree,
 ) -> None:
-    payload = await payload_of(tree)
+    payload = [await one.get_translated_payload(tree, Words()) for one in tree.get_commands()]
     check_commands(payload)
     story = next(c for c in payload if c["name"] == "story")
     assert story["contexts"] == [0, 1, 2] and story["integration_types"] == [0, 1]
     for command in payload:
         assert command["name_localizations"].get("it"), command["name"]
     assert all(o["description_localizations"].get("it") for o in story["options"])
-
-
-async def test_commands_are_synced_only_when_they_changed(
-    discord_there: DiscordServer, registry: Registry
-) -> None:
-    client = await logged_in()
-    try:
-
-        async def heard(*_: object) -> None: ...
-
-        made = build(client, registry, 4096, heard)
-        assert "synced" in await sync(made)
-        assert "as Discord has them" in await sync(made)
-        made.remove_command("queue")
-        assert "synced" in await sync(made)
-        assert [c.method for c in discord_there.calls].count("PUT") == 2
-    finally:
-        await client.close()
-
-
-async def test_a_changed_translation_counts_as_a_change(
-    tree: discord.app_commands.CommandTree,
-) -> None:
-    ours = await payload_of(tree)
-    theirs = [{**c, "id": "7", "version": "9", "dm_permission": True} for c in ours]
-    assert reduced(ours) == reduced(theirs)
-    theirs[0] = {**theirs[0], "name_localizations": {"it": "altro"}}
-    assert reduced(ours) != reduced(theirs)
 
 
 def test_styles_come_up_by_name_title_and_keyword(registry: Registry) -> None:

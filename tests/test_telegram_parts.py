@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from telegram_markup import parse_html, units
+from telegram_markup import units
 
 from bot.messages.buttons import Press, Verb, encode
 from bot.service.rate_limit import PACE, RateLimit, Repeats
@@ -18,10 +18,7 @@ from bot.telegram_client.rendering import (
     TextMessage,
     caption,
     growing,
-    joined,
     parcel,
-    plain,
-    quiet,
     showable,
 )
 from bot.telegram_client.update_queue import FLOOD, MOST_WAITING, ChatLocks
@@ -223,29 +220,22 @@ def test_an_address_is_read_back_as_written(chat, thread, message):
 def test_every_part_of_an_answer_is_taken_by_telegram(text, below):
     items = parcel(text, [below], (), "answer.txt", "whole")
     for item in items:
-        shown, _ = parse_html(item.text.html)
-        assert shown == item.text.plain
-        assert units(shown) <= 4096
+        assert units(item.text) <= 4096
 
 
 def test_a_very_long_answer_is_its_opening_and_a_file():
     text = "It rained. " * 3000
     opening, file = parcel(text, ["AI-generated"], (), "answer.txt", "whole")
     assert isinstance(opening, TextMessage)
-    assert opening.text.plain.endswith("AI-generated")
+    assert opening.text.endswith("AI-generated")
     assert isinstance(file, File)
     assert file.data.decode() == text
 
 
 @given(st.text(max_size=12_000))
 def test_a_growing_text_and_a_caption_always_fit(text):
-    assert units(growing(text).plain) <= 4096
-    assert units(caption([text]).plain) <= 1024
-
-
-def test_markup_of_a_model_is_shown_as_it_stands():
-    assert plain("<b>a & b").html == "&lt;b&gt;a &amp; b"
-    assert joined(plain("a"), quiet("")).html == "a"
+    assert units(growing(text)) <= 4096
+    assert units(caption([text])) <= 1024
 
 
 def test_a_picture_too_heavy_for_a_photo_becomes_a_smaller_jpeg():

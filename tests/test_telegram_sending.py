@@ -15,7 +15,7 @@ from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.live_answer import LiveMessage
 from bot.telegram_client.messages import Sender
-from bot.telegram_client.rendering import Photo, Text, TextMessage, plain
+from bot.telegram_client.rendering import Photo, TextMessage
 from bot.telegram_client.update_queue import CONFLICT, poll
 from bot.telegram_client.updates import TextUpdate
 from engine.errors import KIND_SENTENCE
@@ -61,12 +61,12 @@ def sender(api):
 
 
 def words(text, rows=()):
-    return TextMessage(text=plain(text), rows=rows)
+    return TextMessage(text=text, rows=rows)
 
 
-async def test_markup_that_telegram_refuses_is_sent_plain(server, sender):
-    await sender.deliver(ADA, TextMessage(text=Text("<i>Hm", "Hm")))
-    assert [m["text"] for m in server.shown(7)] == ["Hm"]
+async def test_markup_of_a_model_is_shown_as_it_stands(server, sender):
+    await sender.deliver(ADA, words("<b>a & *b*"))
+    assert [m["text"] for m in server.shown(7)] == ["<b>a & *b*"]
 
 
 async def test_an_edit_that_changes_nothing_is_no_fault(server, sender):
@@ -165,9 +165,9 @@ async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, s
 async def test_a_preview_becomes_the_picture(server, sender):
     stage = LiveMessage(sender, READERS)
     stage.show(words("waiting", CANCEL))
-    stage.show(Photo(data=PNG, text=plain("step 1"), rows=CANCEL))
+    stage.show(Photo(data=PNG, text="step 1", rows=CANCEL))
     await server.until(lambda: server.made("editMessageMedia", "sendPhoto"))
-    await stage.finish([Photo(data=PNG + b"x", text=plain("A ring.")), words("seed 2")])
+    await stage.finish([Photo(data=PNG + b"x", text="A ring."), words("seed 2")])
     first = server.shown(-1001)[0]
     assert first["caption"] == "A ring."
     assert "photo" in first
@@ -178,7 +178,7 @@ async def test_where_a_message_cannot_become_a_picture_a_new_one_is_sent(server,
     stage.show(words("waiting", CANCEL))
     await server.until(lambda: server.shown(-1001))
     server.fail("editMessageMedia", 404)
-    await stage.finish([Photo(data=PNG, text=plain("A ring."))])
+    await stage.finish([Photo(data=PNG, text="A ring.")])
     assert [m["caption"] for m in server.shown(-1001)] == ["A ring."]
 
 
@@ -190,7 +190,7 @@ async def test_a_token_that_is_no_longer_good_ends_the_polling(server, api):
 
 async def test_where_pictures_are_not_allowed_it_says_who_can_change_that(server, sender):
     server.chats[-1001].rights = frozenset({"text"})
-    await LiveMessage(sender, READERS).finish([Photo(data=PNG, text=plain("A ring."))])
+    await LiveMessage(sender, READERS).finish([Photo(data=PNG, text="A ring.")])
     assert server.shown(-1001)[0]["text"].startswith(locale_words("telegram.no_media"))
 
 

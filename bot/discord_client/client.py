@@ -94,7 +94,8 @@ class DiscordClient:
         log.info("Discord: logged in as %s", connection.user)
         log.info("Discord: invite it with %s", invite(connection.application_id))
         try:
-            log.info("Discord: %s", await sync(self._tree))
+            await sync(self._tree)
+            log.info("Discord: commands synced")
         except (discord.DiscordException, Vanished, TooFast, *PASSING):
             log.exception("Discord: the commands were not synced; those of the last time stay")
         if not self._settings.message_content:

@@ -1,65 +1,19 @@
-"""Names of commands in every language; commands are sent only when they differ from Discord's copy."""
+"""Names of commands in every language, for discord.py to send."""
 
-import logging
 from typing import Any
 
-import discord
 from discord import Locale, app_commands
-from discord.http import Route
 
 from bot.discord_client.errors import insist
 from bot.locales import DEFAULT, language_of, words
 
 KEY = "key"  # of a locale_str's extras
 
-_SAID = (
-    "name", "name_localizations", "description", "description_localizations", "required",
-    "autocomplete", "min_value", "max_value", "min_length", "max_length", "nsfw", "value",
-    "default_member_permissions",
-)  # fmt: skip
-_PARTS = ("options", "choices")
-_SETS = ("contexts", "integration_types")
 
-log = logging.getLogger(__name__)
-
-
-async def sync(tree: app_commands.CommandTree[Any]) -> str:
-    """Bring Discord's copy up to date, in every language; say for the log what was done."""
-    client = tree.client
+async def sync(tree: app_commands.CommandTree[Any]) -> None:
+    """Send the commands in every language; Discord leaves as they are those that it has."""
     await tree.set_translator(Words())
-    payload = await payload_of(tree)
-    route = Route("GET", "/applications/{app}/commands", app=client.application_id)
-    there = await insist(
-        lambda: client.http.request(route, params={"with_localizations": "true"}), patience=60
-    )
-    if reduced(there) == reduced(payload):
-        return f"{len(payload)} commands, as Discord has them"
-    await insist(lambda: tree.sync(), patience=60)
-    return f"{len(payload)} commands synced"
-
-
-async def payload_of(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
-    commands: list[Any] = [
-        *tree.get_commands(type=discord.AppCommandType.chat_input),
-        *tree.get_commands(type=discord.AppCommandType.message),
-    ]
-    return [await command.get_translated_payload(tree, Words()) for command in commands]
-
-
-def reduced(commands: list[dict[str, Any]]) -> list[Any]:
-    """Keep what matters of commands, in an order of its own.
-
-    >>> reduced([{"name": "a", "id": "1"}]) == reduced([{"name": "a", "type": 1, "options": []}])
-    True
-    """
-    return sorted((_reduced(c) for c in commands), key=lambda c: (c["type"], c["name"]))
-
-
-def _reduced(part: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: part.get(key) for key in _SAID} | {"type": part.get("type", 1)}
-    kept |= {key: [_reduced(p) for p in part.get(key) or ()] for key in _PARTS}
-    kept |= {key: sorted(part.get(key) or ()) for key in _SETS}
-    return {key: value for key, value in kept.items() if value}
+    await insist(tree.sync, patience=60)
 
 
 def named(name: str, key: str) -> app_commands.locale_str:

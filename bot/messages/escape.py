@@ -4,7 +4,6 @@ A model writes what it was trained on, addresses included. Readers still see eve
 `defang` comes first and serves every platform; the platform's own escaping is the client's last step.
 """
 
-import html
 import re
 
 ZERO_WIDTH = "\u200b"  # splits what a platform would make live, and is not seen
@@ -102,12 +101,3 @@ def _escaped_line(found: re.Match[str]) -> str:
     if mark[0].isdigit():
         return found[1] + mark.replace(".", "\\.")
     return found[1] + "\\" + mark
-
-
-def telegram_html(text: str) -> str:
-    """Plain text for parse_mode HTML: the three characters that Telegram reads, escaped.
-
-    >>> telegram_html("a < b & c")
-    'a &lt; b &amp; c'
-    """
-    return html.escape(text, quote=False)

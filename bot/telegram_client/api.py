@@ -28,10 +28,6 @@ CONNECTIONS = 64
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
-class Unparsed(Exception):
-    """The markup was refused: send it plain."""
-
-
 class Unchanged(Exception):
     """The message is that already."""
 
@@ -114,7 +110,6 @@ def _request(connections: int) -> HTTPXRequest:
 
 _REFUSALS: tuple[tuple[tuple[str, ...], Exception], ...] = (  # words of a BadRequest, meanings
     (("message is not modified",), Unchanged()),
-    (("can't parse", "can't find end"), Unparsed()),
     (("message thread not found",), NoThread()),
     (
         ("not enough rights", "have no rights", "chat_write_forbidden", "need administrator",

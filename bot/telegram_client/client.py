@@ -125,11 +125,11 @@ class TelegramClient:
     async def _menus(self) -> None:
         try:
             study = bool(self._service.context.handlers.study.title)
-            changed = await sync(self._api, self._service.context.registry, study=study)
+            await sync(self._api, self._service.context.registry, study=study)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
-            self._say("menus of commands sent" if changed else "menus of commands unchanged")
+            self._say("menus of commands sent")
 
     def _say(self, words: str) -> None:
         log.info("Telegram: %s", words)
@@ -168,8 +168,8 @@ def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
     return made
 
 
-async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
-    """Send the menus that Telegram does not have yet; count them. `study`: there is one."""
+async def sync(api: Api, registry: Registry, *, study: bool = False) -> None:
+    """Send the menus of commands. `study`: there is one."""
     private, managers = (STUDY, STUDY_MANAGERS) if study else ((), ())
     scopes: tuple[tuple[BotCommandScope, tuple[str, ...]], ...] = (
         (telegram.BotCommandScopeDefault(), ()),
@@ -177,19 +177,7 @@ async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
         (telegram.BotCommandScopeAllGroupChats(), ()),
         (telegram.BotCommandScopeAllChatAdministrators(), (*MANAGERS, *managers)),
     )
-    changed = 0
     for locale in languages():
         code = None if locale == DEFAULT else locale
         for scope, more in scopes:
-            wanted = commands(registry, locale, *more)
-            if await _there(api, scope, code) != wanted:
-                await api.set_my_commands(wanted, scope, code)
-                changed += 1
-    return changed
-
-
-async def _there(api: Api, scope: BotCommandScope, code: str | None) -> list[BotCommand]:
-    try:
-        return list(await api.get_my_commands(scope, code))
-    except (TelegramError, TypeError):
-        return []
+            await api.set_my_commands(commands(registry, locale, *more), scope, code)

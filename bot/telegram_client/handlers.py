@@ -20,7 +20,7 @@ from bot.telegram_client.api import Barred, Lost
 from bot.telegram_client.identity import PLATFORM, personal, presser, writer
 from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import ANSWER, Sender
-from bot.telegram_client.rendering import TextMessage, originals, plain, reply_parts
+from bot.telegram_client.rendering import TextMessage, originals, reply_parts
 from bot.telegram_client.updates import (
     Asked,
     ButtonUpdate,
@@ -142,7 +142,7 @@ class Handlers:
             if not await self._delete(place, message, press.job):
                 await self._say(Reply(words("telegram.not_deleted", pressed.locale)), pressed)
         elif press.verb in (Verb.FORGET, Verb.KEEP):
-            await self._sender.change(place, message, TextMessage(text=plain(said.text)))
+            await self._sender.change(place, message, TextMessage(text=said.text))
         elif said.replaces:
             await self._replace(said, pressed)
         elif press.verb in ASKED:
@@ -155,7 +155,7 @@ class Handlers:
 
     async def _replace(self, said: Reply, pressed: ButtonUpdate) -> None:
         text = split(said.text, CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT, utf16)[0]
-        done = TextMessage(text=plain(text), rows=said.choices)
+        done = TextMessage(text=text, rows=said.choices)
         try:
             await self._sender.settle(pressed.place, pressed.message, done, media=said.caption)
         except (Lost, TooFast):

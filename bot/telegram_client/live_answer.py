@@ -23,8 +23,6 @@ from bot.telegram_client.rendering import (
     grown,
     joined,
     parts_of,
-    plain,
-    quiet,
     reply_parts,
 )
 from engine.shutdown import end
@@ -101,9 +99,7 @@ class TelegramAnswer(LiveAnswer):
 
     async def farewell(self) -> None:
         """Put it where the answer would be, in a message of its own if there is none yet."""
-        await self._message.leave(
-            TextMessage(text=quiet(words("telegram.restarting", self.who.locale)))
-        )
+        await self._message.leave(TextMessage(text=words("telegram.restarting", self.who.locale)))
 
     async def stop(self) -> None:
         """Do nothing: the message itself ends what it shows."""
@@ -116,7 +112,7 @@ class TelegramAnswer(LiveAnswer):
         about = (await self.footer(final), name, self.registry, locale)
         parts = await asyncio.to_thread(parts_of, self.draft, *about)
         if self._marked and isinstance(parts[0], TextMessage):
-            note = quiet(words("telegram.perhaps_again", locale))
+            note = words("telegram.perhaps_again", locale)
             parts[0] = replace(parts[0], text=joined(note, parts[0].text))
         return parts
 
@@ -196,7 +192,7 @@ class LiveMessage:
         """Say in a picture's or a file's place who can change that there is none. Raises Barred."""
         if isinstance(part, TextMessage):
             raise Barred("the bot lacks a right here")
-        told = plain(words("telegram.no_media", self._locale))
+        told = words("telegram.no_media", self._locale)
         return TextMessage(text=joined(told, part.text), rows=part.rows)
 
     async def leave(self, status: Part) -> None:

@@ -1,6 +1,6 @@
 """Everything that is sent to chats, each at its pace; what is refused in one form is sent in another.
 
-A refused markup is sent plain, an unknown topic to the chat itself, a moved group to its new id.
+What an unknown topic was to get goes to the chat itself, a moved group's to its new id.
 """
 
 import logging
@@ -34,21 +34,20 @@ from bot.telegram_client.api import (
     Moved,
     NoThread,
     Unchanged,
-    Unparsed,
     Unsure,
     translated,
 )
-from bot.telegram_client.rendering import File, Part, Photo, Text, TextMessage
+from bot.telegram_client.rendering import File, Part, Photo, TextMessage
 
 OVERALL_SECONDS = 0.04  # between any two messages: 25 a second
 FLOOD_SECONDS = 86_400.0  # penalties of hours occur; an answer waits for their end
 ANSWER = 200  # characters of a notice above the chat
 MANAGERS = ("creator", "administrator")
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
-FORMS = 4  # markup or plain, topic or chat, old or new id
+FORMS = 3  # topic or chat, old or new id
 
 Result = TypeVar("Result")
-Call = Callable[[Place, bool], Awaitable[Result]]
+Call = Callable[[Place], Awaitable[Result]]
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +96,8 @@ class Sender:
         if reply_to:  # which may be deleted meanwhile
             about["reply_parameters"] = ReplyParameters(reply_to, allow_sending_without_reply=True)
 
-        async def call(where: Place, marked: bool) -> int:
-            words, mode = _worded(part.text, marked)
-            shared = {**about, **mode, "message_thread_id": where.thread or None}
+        async def call(where: Place) -> int:
+            words, shared = part.text, {**about, "message_thread_id": where.thread or None}
             match part:
                 case Photo(data=data):
                     sending = self._api.send_photo(where.chat, data, caption=words, **shared)
@@ -117,25 +115,24 @@ class Sender:
         """Let the message be that; `media` if it is a picture so far. Raises Lost if it is gone."""
         keyboard: dict[str, Any] = {"reply_markup": _keyboard(part.rows)}
 
-        async def call(where: Place, marked: bool) -> None:
-            words, mode = _worded(part.text, marked)
+        async def call(where: Place) -> None:
             if isinstance(part, Photo):
-                picture = InputMediaPhoto(part.data, caption=words, **mode)
+                picture = InputMediaPhoto(part.data, caption=part.text)
                 try:
                     await self._api.edit_message_media(picture, where.chat, message, **keyboard)
                 except InvalidToken as error:  # a Bot API server without this method
                     raise Lost("a picture cannot be put there") from error
             elif media:
-                shared = {**mode, **keyboard, "caption": words}
-                await self._api.edit_message_caption(where.chat, message, **shared)
+                about = {"caption": part.text, **keyboard}
+                await self._api.edit_message_caption(where.chat, message, **about)
             else:
-                shared = {**mode, **keyboard, "link_preview_options": NO_PREVIEW}
-                await self._api.edit_message_text(words, where.chat, message, **shared)
+                about = {"link_preview_options": NO_PREVIEW, **keyboard}
+                await self._api.edit_message_text(part.text, where.chat, message, **about)
 
         await self._again(place, call)
 
     async def delete(self, place: Place, message: int) -> bool:
-        async def call(where: Place, _marked: bool) -> None:
+        async def call(where: Place) -> None:
             await self._api.delete_message(where.chat, message)
 
         try:
@@ -177,27 +174,19 @@ class Sender:
 
     async def _tried(self, place: Place, call: Call[Result]) -> Result | None:
         """Make the call in the form that Telegram takes; None if an edit changed nothing."""
-        marked = True
         for _form in range(FORMS):
             where = Place(chat=self._moved.get(place.chat, place.chat), thread=place.thread)
             await self._overall.turn()
             try:
                 with translated():
-                    return await call(where, marked)
+                    return await call(where)
             except Unchanged:
                 return None
-            except Unparsed:
-                log.warning("markup was refused; sent plain")
-                marked = False
             except NoThread:
                 place = Place(chat=place.chat)
             except Moved as error:
                 self._moved[place.chat] = error.chat
         raise Vanished("refused in every form")
-
-
-def _worded(text: Text, marked: bool) -> tuple[str, dict[str, Any]]:
-    return (text.html, {"parse_mode": "HTML"}) if marked else (text.plain, {"parse_mode": None})
 
 
 def _keyboard(rows: Rows) -> InlineKeyboardMarkup | None:

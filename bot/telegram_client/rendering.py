@@ -1,6 +1,6 @@
 """What a chat is sent: words, a picture, a file; each with its buttons. Pure.
 
-Every text is kept twice, as HTML and plain, since markup that Telegram refuses is sent plain.
+No text has markup: what people and models write stands as it is.
 """
 
 import io
@@ -11,7 +11,6 @@ from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
-from bot.messages.escape import telegram_html
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, as_file, split, utf16
 from bot.service.request import Reply
 from engine.events import Cancelled, Failed, Finished, Picture
@@ -27,17 +26,9 @@ MAX_RATIO = 20
 QUALITIES = (92, 80, 60)
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Hold the same words for parse_mode HTML and without."""
-
-    html: str
-    plain: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMessage:
-    text: Text
+    text: str
     rows: Rows = ()
 
 
@@ -46,7 +37,7 @@ class Photo:
     """Hold a picture as Telegram shows it, recompressed; `data` is a JPEG or PNG file."""
 
     data: bytes
-    text: Text
+    text: str
     rows: Rows = ()
 
 
@@ -54,37 +45,22 @@ class Photo:
 class File:
     data: bytes
     name: str
-    text: Text
+    text: str
     rows: Rows = ()
 
 
 Part = TextMessage | Photo | File
 
 
-def plain(text: str) -> Text:
-    """Show words without any markup.
-
-    >>> plain("a < b").html
-    'a &lt; b'
-    """
-    return Text(telegram_html(text), text)
+def joined(*texts: str) -> str:
+    return GAP.join(filter(None, texts))
 
 
-def quiet(text: str) -> Text:
-    """Put into italics what is about an answer and not of it."""
-    return Text(f"<i>{telegram_html(text)}</i>", text) if text else Text("", "")
-
-
-def joined(*texts: Text) -> Text:
-    some = [text for text in texts if text.plain]
-    return Text(GAP.join(t.html for t in some), GAP.join(t.plain for t in some))
-
-
-def growing(text: str) -> Text:
+def growing(text: str) -> str:
     """Show the end of an unfinished text, with a sign that more comes."""
     if utf16(text) > SHOWN:
         text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
-    return plain(f"{text} …")
+    return f"{text} …"
 
 
 def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
@@ -93,27 +69,27 @@ def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str)
     What closes it, and the buttons, stand below the last message, or below the opening. `whole` says
     that the file holds it all.
     """
-    below = quiet("\n".join(line for line in closing if line))
-    room = TELEGRAM_LIMIT - utf16(below.plain) - len(GAP)
+    below = "\n".join(line for line in closing if line)
+    room = TELEGRAM_LIMIT - utf16(below) - len(GAP)
     if as_file(text, room, utf16):
         opening = split(text, OPENING, utf16)[0] + " …"
-        file = File(data=text.encode(), name=name, text=quiet(whole))
-        return [TextMessage(text=joined(plain(opening), below), rows=rows), file]
-    *before, last = [plain(part) for part in split(text, room, utf16)] or [plain("")]
+        file = File(data=text.encode(), name=name, text=whole)
+        return [TextMessage(text=joined(opening, below), rows=rows), file]
+    *before, last = split(text, room, utf16) or [""]
     end = TextMessage(text=joined(last, below), rows=rows)
     return [*(TextMessage(text=part) for part in before), end]
 
 
-def caption(lines: Iterable[str]) -> Text:
+def caption(lines: Iterable[str]) -> str:
     text = "\n".join(line for line in lines if line)
     if utf16(text) > CAPTION_LIMIT:
         text = split(text, CAPTION_LIMIT - 2, utf16)[0] + " …"
-    return quiet(text)
+    return text
 
 
 def grown(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
     """Show an answer under way: a picture's preview, the text so far, or a line about it."""
-    line, rows = quiet(wording.progress(draft, locale)), buttons_for(draft, registry, locale)
+    line, rows = wording.progress(draft, locale), buttons_for(draft, registry, locale)
     if draft.text.strip():
         return TextMessage(text=growing(draft.text), rows=rows)
     if draft.preview:
@@ -140,7 +116,7 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
             ]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
-            return [TextMessage(text=plain(spoken(message, locale)), rows=rows)]
+            return [TextMessage(text=spoken(message, locale), rows=rows)]
         case _:
             return [grown(draft, registry, locale)]
 
@@ -153,13 +129,13 @@ def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
 
 def reply_parts(said: Reply) -> list[Part]:
     """Make messages of a reply; what it asks stands below the last. One picture carries its words."""
-    files = [File(data=data, name=name, text=plain("")) for name, data in said.files]
+    files = [File(data=data, name=name, text="") for name, data in said.files]
     if said.pictures:
         first, *rest = (showable(picture.data) for picture in said.pictures)
         words = split(said.text, CAPTION_LIMIT, utf16)[:1] or [""]
-        shown = Photo(data=first, text=plain(words[0]), rows=said.choices)
-        return [shown, *(Photo(data=data, text=plain("")) for data in rest), *files]
-    parts = [TextMessage(text=plain(part)) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
+        shown = Photo(data=first, text=words[0], rows=said.choices)
+        return [shown, *(Photo(data=data, text="") for data in rest), *files]
+    parts = [TextMessage(text=part) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
     if parts:
         parts[-1] = replace(parts[-1], rows=said.choices)
     return [*parts, *files]
