@@ -35,7 +35,7 @@ from engine.study.study import read_study_file
 from tests.benchmarks.surface import classified
 
 FIGURES = {
-    "funnel", "exclusions", "arms", "experts", "rules", "ratings",
+    "funnel", "exclusions", "arms", "experts", "ratings",
     "arm-ratings", "wins", "strengths", "position", "detection",
 }  # fmt: skip
 counts = st.integers(0, 300)

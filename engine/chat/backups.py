@@ -16,8 +16,7 @@ from engine.ledger.sqlite import LedgerFile
 def forget_in_backups(
     home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
 ) -> None:
-    """Delete the person's rows in every copy, whatever its schema; one that cannot be read is left to
-    the tombstone, which works when it is put back."""
+    """Delete the person's rows in every copy; the tombstone waits for one that cannot be read."""
     for path in sorted((home / "backups").glob("*.sqlite3")):
         url = sa.URL.create("sqlite", database=str(path))
         try:

@@ -119,10 +119,7 @@ class Forgetting:
         await self._ledger.throw_away()
 
     async def leave(self, platform: str, places: Sequence[str]) -> None:
-        """Delete what was asked in places that the bot was sent away from, and in their topics.
-
-        What is under way ends first, and goes with the round of retention that finds it.
-        """
+        """Delete what was asked in places that sent the bot away; retention takes what is under way."""
         shared = RequestRow.alone.is_not(True), RequestRow.platform == platform
         asked = sa.select(RequestRow.place, RequestRow.place_lookup).where(*shared)
         within = tuple(f"{place}/" for place in places)  # a topic is named below its group

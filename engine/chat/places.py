@@ -41,8 +41,7 @@ class Places:
         owner: str | None = None,
         parent: str = "",
     ) -> None:
-        """Change them; they go with the `owner`, who is the person of a chat of two, or else with the
-        `parent`, the channel or group that the place is part of."""
+        """Change them; they go with the `owner`, or else with the `parent` that holds the place."""
         whose = self._database.place(platform, parent) if parent else None
         row = {
             "platform": platform,

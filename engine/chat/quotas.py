@@ -59,10 +59,7 @@ class Quotas:
     async def take(
         self, platform: str, asker: str, place: str | None, cost: float
     ) -> TooSoon | None:
-        """Take the cost, or tell why not. No place (a chat of two) has no limit of its own.
-
-        A cost beyond a whole bucket empties it: a request that is allowed at all comes through.
-        """
+        """Take the cost, or tell why not; a cost beyond a whole bucket empties it."""
         async with self._database.writing(synced=False) as connection:
             lefts = await self._lefts(connection, platform, asker, place)
             for number, (_, bucket, left) in enumerate(lefts):

@@ -51,10 +51,7 @@ EXPIRING: tuple[tuple[str, Any, float], ...] = (
 
 
 class Retention:
-    """Runs rounds on a ledger and on the copies in its data folder.
-
-    Whoever writes in a terminal has the data folder: they may have their words kept longer.
-    """
+    """Blanks and deletes what has had its time; the terminal's words may be kept longer."""
 
     def __init__(self, ledger: Ledger, home: Path, terminal_seconds: float = KEEP_SECONDS) -> None:
         self._ledger = ledger
@@ -62,11 +59,7 @@ class Retention:
         self._terminal_seconds = terminal_seconds
 
     async def clean(self, *, dry_run: bool = False) -> dict[str, int]:
-        """Blank what is older than its time; how much of what.
-
-        A dry run does the same and takes it back. Either is written down. Too long a time without a
-        round is an alarm.
-        """
+        """Blank what is older than its time, or count it in a `dry_run`; how much of what."""
         silent = await self.silence()
         if silent is not None and silent > ALARM_SECONDS:
             log.error("retention has not run for long", extra={"hours": round(silent / 3600)})

@@ -25,10 +25,7 @@ BLANK_JOB: dict[str, Any] = dict.fromkeys(("prompt", "drawing", "error"), None)
 async def erase_requests(
     database: Database, connection: AsyncConnection, requests: Sequence[str]
 ) -> int:
-    """Delete the requests with all that hangs on them; how many pictures that discards.
-
-    What others went on to write from them stays, but for the words that it took over.
-    """
+    """Delete the requests with all that hangs on them; how many pictures that discards."""
     return sum([await _erase(database, connection, chunk) for chunk in chunks(requests)])
 
 

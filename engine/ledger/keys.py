@@ -93,10 +93,7 @@ def _is_credential(path: Path) -> bool:
 
 
 def _made_once(path: Path, text: str) -> str:
-    """Write a file aside, then link it into place: never half of one, never two. What it says.
-
-    It is synced, for the ledger may be on disk a moment later.
-    """
+    """Write a file aside, then link it into place, on disk: never half of one. What it says."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.unlink(missing_ok=True)

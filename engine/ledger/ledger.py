@@ -85,10 +85,7 @@ class Ledger(PictureCleanup):
     async def accept(
         self, request: Request, route: Route, job: Job, beside: Beside = _nothing
     ) -> bool:
-        """Write asker, request, job and the debt of an answer; on return they are on disk.
-
-        False for a job that is there already: then nothing is written.
-        """
+        """Write asker, request, job and the debt of an answer to disk; False for a job that is there."""
         now = self.clock()
         place = self.place(request.platform, request.place)
         row = request_values(request, route, job.request)

@@ -111,8 +111,7 @@ class Outbox:
 
     @repeated
     async def undelivered(self, job: str, seconds: float) -> bool:
-        """It did not go out; try again in so many seconds. False when that was the last try: of a
-        private request nothing stays from then on."""
+        """Try again in so many seconds; False when that was the last try, and a private request goes."""
         async with self._database.writing() as connection:
             query = sa.select(Delivery.tries).where(_open(job)).with_for_update()
             tries = await connection.scalar(query)

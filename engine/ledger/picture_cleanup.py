@@ -34,10 +34,7 @@ class PictureCleanup(Database):
     media: PictureStore
 
     async def throw_away(self) -> int:
-        """Delete what was written down, but for what an answer has; how many pictures went.
-
-        What the store refuses to let go of stays written down, for the next time.
-        """
+        """Delete what was written down, but for what an answer has; how many pictures went."""
         gone, last, refused = 0, "", 0
         while True:
             query = sa.select(Discard.media).where(Discard.media > last).order_by(Discard.media)
@@ -66,8 +63,7 @@ class PictureCleanup(Database):
         return True
 
     async def sweep(self, older: float = 0.0) -> int:
-        """Delete every picture, `older` in seconds, that no row names (a kill between picture and
-        commit); how many."""
+        """Delete every picture `older` than these seconds that no row names; how many."""
         names = await asyncio.to_thread(self.media.names, older)
         kept = await self._kept(names)
         async with self.writing() as connection:

@@ -95,10 +95,7 @@ class Database:
 
     @asynccontextmanager
     async def writing(self, *, synced: bool = True) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction, committed at the end. Raises LedgerError.
-
-        UndoneError and UnsureError are kinds of it, which `repeated` deals with.
-        """
+        """Open a transaction, committed at the end. Raises LedgerError: UndoneError, UnsureError."""
         committing = False
         async with AsyncExitStack() as stack:
             await self._wait_for_turn(stack)

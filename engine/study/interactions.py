@@ -78,10 +78,7 @@ async def add_to(
     by: tuple[str, str] | None,
     facts: dict[str, Any],
 ) -> None:
-    """Add a row about an answer that is in the study, in a place that takes part still.
-
-    It is `by` an account whose consent is live, or by the one who asked for the answer.
-    """
+    """Add a row about an answer in the study, `by` somebody who takes part, or by its asker."""
     found = await interaction_of(connection, job)
     if study is None or study.key is None or found is None:
         return

@@ -94,10 +94,7 @@ async def open_named(settings: Settings, study: str) -> Study:
 
 
 async def destroy_key(settings: Settings, study: str) -> None:
-    """Let nobody's rows be found or joined from now on; they stay. Raises SetupError.
-
-    First the record, then the file: a key that lies there after a kill in between is refused.
-    """
+    """Let nobody's rows be found any more, on record before the file goes. Raises SetupError."""
     async with connected_database(settings) as database:
         row = await study_row(database, study)
         if row is None:
@@ -130,8 +127,7 @@ def _shred(path: Path) -> None:
 
 
 async def _part(connection: AsyncConnection, study: str) -> None:
-    """Clear what leads from the operational record to the study's rows, and rename those that a button
-    in a chat names."""
+    """Clear what leads from the operational record or a button in a chat to the study's rows."""
     for table in (LinkCodeRow, PanelId):
         await connection.execute(sa.delete(table).where(table.study == study))
     jobs = sa.select(InteractionRow.job_id).where(InteractionRow.study == study)

@@ -158,8 +158,7 @@ class StudyObserver:
     async def finished(
         self, connection: AsyncConnection, job: str, text: str | None, notes: str | None
     ) -> None:
-        """Copy outcome and pictures; after a withdrawal, or when moderation took the answer, only
-        that it ended."""
+        """Copy outcome and pictures; after a withdrawal or a verdict, only that it ended."""
         found = await interactions.interaction_of(connection, job)
         if found is None:
             return

@@ -180,10 +180,7 @@ def _shipped(name: str, language: str) -> str:
 
 
 async def open_study(settings: Settings, database: Database) -> Study | None:
-    """Open the study that the settings name; its key is made when it is opened first. None for none.
-
-    Raises SetupError for a file that cannot be used, and for a key that lies open.
-    """
+    """Open the study that the settings name, or None; its key is made at first. Raises SetupError."""
     if not settings.study:
         return None
     file = read_study_file(settings, settings.study)

@@ -21,11 +21,7 @@ _LENGTH = 8
 
 
 def shown(code: str) -> str:
-    """Format a code for people.
-
-    >>> shown("K7QM3XPA")
-    'K7QM-3XPA'
-    """
+    """Format a code for people: K7QM-3XPA."""
     return f"{code[:4]}-{code[4:]}"
 
 
@@ -37,10 +33,7 @@ async def links(connection: AsyncConnection, study: Study, pseudonym: str) -> bo
 async def new_code(
     connection: AsyncConnection, study: Study, pseudonym: str, now: float
 ) -> str | None:
-    """Make a code for the other account to say; older ones of this account end.
-
-    None for somebody who did not agree to be linked.
-    """
+    """Make a code for the other account to say, in place of older ones; None without linkage."""
     if not await links(connection, study, pseudonym):
         return None
     code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

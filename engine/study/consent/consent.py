@@ -213,10 +213,7 @@ async def due_invitation(
 async def note_invitation(
     connection: AsyncConnection, study: Study, lookup: str, outcome: str, now: float
 ) -> None:
-    """Note what came of it: opened, declined, granted; and in which hour, as the consent has the second.
-
-    The hour's end, so that nobody is asked again before the month is over.
-    """
+    """Note what came of it, and the hour's end: the consent has the second, so not that."""
     hour = now - now % 3600 + 3600
     values = {"lookup": lookup, "study": study.id, "outcome": outcome, "at": hour}
     await put(connection, InvitationRow, ("lookup", "study"), values)

@@ -51,11 +51,7 @@ def _line(where: tuple[int | str, ...], text: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Propose what was likely meant.
-
-    >>> near("lovcraft", ["agatha", "lovecraft"])
-    ' Did you mean lovecraft?'
-    """
+    """Propose what was likely meant."""
     found = difflib.get_close_matches(name, list(known), 1)
     return f" Did you mean {found[0]}?" if found else ""
 

@@ -57,10 +57,7 @@ STEPS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> tuple[list[Row], Report]:
-    """Coarsen until every group has k people; the rows keep their order.
-
-    Raises SetupError when there are no k people.
-    """
+    """Coarsen until every group has k people, in the rows' order. Raises SetupError without k."""
     work = [dict(row) for row in rows]
     report = look(rows, quasi, k)
     if work and report["people"] < k:

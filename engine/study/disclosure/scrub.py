@@ -163,10 +163,7 @@ def find(text: str) -> list[Find]:
 def _checked(
     text: str, pattern: re.Pattern[str], check: Callable[[str], bool]
 ) -> Iterable[tuple[int, int]]:
-    """Find matches that pass the check, whole or without what follows them by chance.
-
-    A match that does not is left at its first character, so that it hides none within.
-    """
+    """Find matches that pass the check, whole or cut at a gap; one that fails hides none within it."""
     place = 0
     while (match := pattern.search(text, place)) is not None:
         start, place = match.start(), match.start() + 1

@@ -92,10 +92,7 @@ class Eligible(_Part):
 
 
 class Exclusion(_Part):
-    """Validate which units an analysis leaves out; they are marked, never deleted.
-
-    `fewer_exposures` counts those that one person has answered, or seen where nothing is asked.
-    """
+    """Validate which units an analysis leaves out; they are marked, never deleted."""
 
     fewer_exposures: Annotated[int, Field(ge=0)] = 0
     faster_seconds: Annotated[float, Field(ge=0)] = 0.0

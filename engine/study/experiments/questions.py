@@ -35,10 +35,7 @@ def holds(when: Mapping[str, Sequence[str]], said: Mapping[str, str | None]) -> 
 
 
 class Question(BaseModel):
-    """Validate one question. Unless it is `required`, one may prefer not to say.
-
-    `check` is the answer of whoever read an attention check; `when` asks it only after such answers.
-    """
+    """Validate one question; `check` is the answer of whoever read an attention check."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -73,11 +73,7 @@ def seconds_of(row: Row) -> Row:
 
 
 def gravest(actions: list[str | None]) -> str | None:
-    """Find the worst of several verdicts; None where there was none.
-
-    >>> gravest(["allow", "block", "flag"])
-    'block'
-    """
+    """Find the worst of several verdicts; None where there was none."""
     known = [action for action in actions if action in GRAVITY]
     return max(known, key=GRAVITY.index, default=None)
 
@@ -97,10 +93,7 @@ def _mark_last(rows: list[Row], key: tuple[str, ...]) -> None:
 
 
 def _exclude_few(tables: Tables) -> None:
-    """Mark people with too few exposures: answered, or seen where nothing is asked.
-
-    A reason given before stays.
-    """
+    """Mark people with too few exposures, answered or seen; a reason given before stays."""
     files = files_of(tables)
     done = Counter(
         (row["experiment"], row["pseudonym"])

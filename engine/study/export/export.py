@@ -55,8 +55,7 @@ class Exported:
 
 
 def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ()) -> Shape:
-    """Decide how the rows go out. Raises SetupError for a quasi-identifier that is no column of few
-    values, and none of the `questions`."""
+    """Decide how the rows go out. Raises SetupError for what can be no quasi-identifier."""
     known = {
         column.name
         for column in columns("interactions")

@@ -88,10 +88,7 @@ def check_out(out: Path, settings: Settings, *, replace: bool) -> None:
 async def write_log(
     settings: Settings, out: Path, since: float, told: Callable[[int], None]
 ) -> Counter[str]:
-    """Write the file; count rows of the terminal, of people, and those of which words are blanked.
-
-    `told` hears how many rows there are so far. Raises LedgerError or SetupError.
-    """
+    """Write the file, telling how far it is; count rows by source, and those with blanked words."""
     done: Counter[str] = Counter()
     async with opened_database(settings) as database, one_moment(database) as connection:
         known = sa.select(t.ConsentRow.study).distinct().order_by(t.ConsentRow.study)

@@ -31,10 +31,7 @@ def fill(
     media: PictureStore,
     rename: Callable[[str], str],
 ) -> str:
-    """Write everything; return the manifest's SHA-256. Raises OSError when the disk refuses.
-
-    `rename` gives the identifiers within pictures of the public form.
-    """
+    """Write everything, public pictures renamed; return the manifest's SHA-256. Raises OSError."""
     tables = made.shaped.tables
     missing = _pictures(folder, tables, media, rename if made.options["form"] == "public" else None)
     of = {name: columns(name) for name in FILES} | {"people": people_columns(tables)}
@@ -56,10 +53,7 @@ def fill(
 def _pictures(
     folder: Path, tables: Tables, media: PictureStore, rename: Callable[[str], str] | None
 ) -> int:
-    """Write the pictures; `file` of one that is gone becomes None. Return how many are gone.
-
-    Each says which answer it is of: with `rename`, by a name that tells nothing.
-    """
+    """Write the pictures, renamed if asked; one that is gone has no `file`. How many are gone."""
     missing = 0
     for row in tables["pictures"]:
         if row["file"] is None:

@@ -68,11 +68,7 @@ def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> 
 
 
 def share(counts: Floats) -> Floats:
-    """Map [draws, 2] of hits and misses to [draws, 1].
-
-    >>> float(share(np.array([[3.0, 1.0]]))[0, 0])
-    0.75
-    """
+    """Map [draws, 2] of hits and misses to [draws, 1]."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((counts[..., 0] / counts.sum(axis=-1))[..., None])
 
@@ -83,14 +79,8 @@ def share_by_person(rows: Sequence[tuple[str, bool]]) -> Estimate:
 
 
 def win_rate(counts: Floats) -> Floats:
-    """Map [draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win.
-
-    >>> float(win_rate(np.array([[6.0, 2.0, 2.0]]))[0, 0])
-    0.7
-    """
-    total = counts.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(((counts[..., 0] + counts[..., 2] / 2) / total)[..., None])
+    """Map [draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win."""
+    return share(counts[..., :2] + counts[..., 2:] / 2)
 
 
 def bradley_terry(wins: Floats) -> Floats:

@@ -74,10 +74,6 @@ def short(value: float) -> str:
 
 
 def interval(one: Estimate) -> tuple[float, str]:
-    """Write an estimate as two cells.
-
-    >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
-    (0.5, '0.4 to 0.6')
-    """
+    """Write an estimate as two cells: 0.5, and "0.4 to 0.6"."""
     told = f"{short(one.low)} to {short(one.high)}" if one.low < one.high else "–"
     return one.value, told

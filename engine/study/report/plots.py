@@ -103,10 +103,7 @@ def stacked(
     unit: str,
     about: str,
 ) -> str:
-    """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts.
-
-    The legend is a list beside the picture, which may wrap where the page is narrow.
-    """
+    """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts."""
     if not parts:
         return ""
     colours = dict(zip(parts, itertools.cycle(SERIES), strict=False))
@@ -140,10 +137,7 @@ def forest(
     middle: float = 0,
     ends: Mapping[float, str] | None = None,
 ) -> str:
-    """Draw points with 95 % intervals; `middle`: no difference. Nothing without rows.
-
-    `ends` maps the ends of a scale, which is shown whole, to their words.
-    """
+    """Draw points with 95 % intervals; `ends` maps the ends of a scale, shown whole, to their words."""
     if not rows:
         return ""
 

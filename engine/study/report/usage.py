@@ -1,4 +1,4 @@
-"""Figures of use: who answered, by which rule, how it was liked. Pure."""
+"""Figures of use: who answered, and how it was liked. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import share_by_person
 from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.plots import bars, shares, stacked
+from engine.study.report.plots import bars, shares
 
 
 def usage(tables: Tables) -> list[Figure]:
@@ -15,7 +15,6 @@ def usage(tables: Tables) -> list[Figure]:
     arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in rows if row["arm"]}
     return [
         _by_expert(rows),
-        _router(rows),
         _thumbs("ratings", "Thumbs up", "expert", ratings, writers),
         _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, arms),
     ]
@@ -42,23 +41,6 @@ def _by_expert(rows: Sequence[Row]) -> Figure:
             (name, count, len(people[name]), *(ended[name, state] for state in states))
             for name, count in counts.most_common()
         ],
-    )
-
-
-def _router(rows: Sequence[Row]) -> Figure:
-    rules = [name for name, _ in Counter(row["rule"] for row in rows).most_common()]
-    names = [name for name, _ in Counter(row["expert"] for row in rows).most_common()]
-    counts = Counter((row["expert"], row["rule"]) for row in rows)
-    parts = {rule: [counts[name, rule] for name in names] for rule in rules}
-    return Figure(
-        name="rules",
-        title="By which rule the router chose",
-        svg=stacked("rules", names, parts, "interactions", "Router rules by expert"),
-        n=count_of(rows),
-        rows="interactions",
-        which="all",
-        head=("expert", *rules),
-        cells=[(name, *(counts[name, rule] for rule in rules)) for name in names],
     )
 
 
