@@ -1,10 +1,11 @@
-"""`pastiche` as a program whose every run is a fork of one process that has imported it, and no more.
+"""`pastiche` as a program whose every run is a fork of one process that has imported all of it.
 
 The start of Python and of the libraries takes a second of processor time, and the tests and the docs
-have a hundred commands. What a signal is sent to, or is killed, is started for real: program.start.
+have hundreds of commands. What a signal is sent to, or is killed, is started for real: program.start.
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -15,9 +16,16 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+LOADED_LATER = "mixing"  # the folder whose modules import torch
+DRIVERS = (
+    "alembic.command",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as line:
@@ -52,10 +60,23 @@ def programs() -> Path:
     return folder
 
 
+def _import() -> None:
+    """What the commands import each when they need it, but for the libraries of the models."""
+    root = Path(__file__).parents[1]
+    for path in (path for package in ("bot", "engine") for path in (root / package).rglob("*.py")):
+        if path.stem != "__main__" and path.parent.name != LOADED_LATER:
+            import_module(".".join(path.relative_to(root).with_suffix("").parts))
+    for name in DRIVERS:
+        import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
 def _serve(address: str) -> None:
     """One command after another, each in a process of its own, until those who started it are gone."""
     from bot.cli.app import main
 
+    _import()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
         door.listen()
