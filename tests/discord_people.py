@@ -59,23 +59,6 @@ class People:
         data = {"custom_id": menus[0]["custom_id"], "component_type": 3, "values": [value]}
         return await self._interact(3, data, by, message.channel, message)
 
-    async def menu(self, command: str, message: Message, *, by: str = ALICE) -> Interaction:
-        """A message's context menu."""
-        known = self.command(command, kind=3)
-        resolved = {"messages": {message.id: self.discord.message(message)}}
-        about = {"name": command, "type": 3, "target_id": message.id, "resolved": resolved}
-        return await self._interact(2, {"id": known["id"], **about}, by, message.channel)
-
-    async def submit(self, modal: Interaction, *, by: str = ALICE, **texts: str) -> Interaction:
-        """Send the modal that an interaction opened."""
-        data = modal.callback_data
-        rows = [
-            {"type": 18, "component": _filled(label["component"], texts)}
-            for label in data["components"]
-        ]
-        asked = {"custom_id": data["custom_id"], "components": rows}
-        return await self._interact(5, asked, by, modal.channel, modal.source)
-
     async def say(
         self,
         text: str,
@@ -156,17 +139,6 @@ class People:
         self.discord.interactions[made.token] = made
         await self.discord.gateway.dispatch("INTERACTION_CREATE", self.payload(made, data))
         return made
-
-
-def _filled(field: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
-    """A field of a form as it is sent: a text's value, a select's values."""
-    name, kind = field["custom_id"], field["type"]
-    value = texts.get(name, field.get("value") or "")
-    if kind == 3:
-        assert value in {option["value"] for option in field["options"]}, (value, field)
-        return {"type": 3, "custom_id": name, "values": [value]}
-    assert len(value) <= field["max_length"]
-    return {"type": 4, "custom_id": name, "value": value}
 
 
 def _member(name: str) -> dict[str, Any]:

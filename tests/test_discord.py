@@ -251,16 +251,6 @@ async def test_a_reply_without_a_ping_is_said_to_the_others(
     assert not [m for m in discord.in_channel(quiet.channel) if m.reply_to == quiet.id]
 
 
-async def test_the_context_menu_continues_anybodys_message_in_a_style(
-    people: People, discord: DiscordServer
-) -> None:
-    words = await people.say("The lamp went out.", by=BOB)
-    form = await people.menu("Continue in the style of…", words)
-    await discord.wait(lambda: form.callback == 9)
-    answer = await answered(await people.submit(form, style="agatha"), discord)
-    assert answer.content.startswith("The lamp went out.") and "Christie" in answer.content
-
-
 async def test_everything_is_there_in_italian(people: People, discord: DiscordServer) -> None:
     people.locale = "it"
     made = await people.slash("story", text="It rained.")
@@ -309,18 +299,6 @@ async def test_a_button_of_nobodys_is_told_so(people: People, discord: DiscordSe
     answer = await answered(await people.slash("story", text="It rained."), discord)
     said = await told(await people.press(answer, "old:button"), discord)
     assert said.flags & EPHEMERAL and "/help" in said.content
-
-
-async def test_a_form_of_nobodys_is_told_so_to_its_sender_only(
-    people: People, discord: DiscordServer
-) -> None:
-    form = await people.menu("Continue in the style of…", await people.say("The lamp went out."))
-    await discord.wait(lambda: form.callback == 9)
-    form.callback_data["custom_id"] = "old"
-    made = await people.submit(form, style="agatha")
-    said = await told(made, discord)
-    assert said.flags & EPHEMERAL and "/help" in said.content
-    assert made.callback_data.get("flags", 0) & EPHEMERAL, "its first reply takes over this flag"
 
 
 def mutated(value: object, chance: random.Random) -> object:

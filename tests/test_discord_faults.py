@@ -174,17 +174,6 @@ async def test_buttons_survive_a_restart_and_what_was_owed_arrives_once(
     assert again.content.startswith("The moor was dark.")
 
 
-async def test_a_form_opened_before_a_restart_is_understood_after_it(
-    people: People, discord: DiscordServer, program: Program
-) -> None:
-    form = await people.menu("Continue in the style of…", await people.say("The lamp went out."))
-    await discord.wait(lambda: form.callback == 9)
-    await program.stop(signal.SIGKILL)
-    await program.start()
-    answer = await whole(await people.submit(form, style="agatha"), discord)
-    assert answer.content.startswith("The lamp went out.") and "Christie" in answer.content
-
-
 async def test_killed_between_two_parts_it_sends_the_rest_and_no_part_twice(
     people: People, discord: DiscordServer, program: Program
 ) -> None:

@@ -7,7 +7,7 @@ import pytest_asyncio
 from discord_people import People
 from discord_program import Program as DiscordProgram
 from discord_program import served
-from discord_world import ALICE, BOB, CAROL, CHANNEL, EPHEMERAL, GUILD, OWNER, Interaction, Message
+from discord_world import ALICE, BOB, CHANNEL, EPHEMERAL, GUILD, OWNER, Interaction, Message
 from flows import FLOW, make_flow
 from looking import look
 from telegram_chats import buttons
@@ -196,24 +196,6 @@ async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) ->
     asked = await having(people, left, "nothing is collected")
     deleted = await people.press(asked, "Delete it")
     await having(people, deleted, "Deleted: 0")
-
-
-async def test_another_persons_message_stays_outside_whoever_continues_it(
-    serving: tuple[DiscordProgram, People],
-) -> None:
-    program, people = serving
-    ledger = Settings(home=program.home, backend="echo")
-    await having(people, await people.slash("study", by=OWNER, text="on"), "This place takes part")
-    message = await having(people, await people.slash("consent", by=CAROL), "1 of 4")
-    for label, words in (*STEPS, ("Save", "you take part from now on")):
-        await having(people, await people.press(message, label, by=CAROL), words)
-    theirs = await people.say("My secret is Zyzzyva.", by=BOB)
-    form = await people.menu("Continue in the style of…", theirs, by=CAROL)
-    await people.discord.wait(lambda: form.callback == 9)
-    await having(people, await people.submit(form, by=CAROL, style="agatha"), "AI-generated")
-    assert look(ledger, "select count(*) from interactions") == [(0,)]
-    await having(people, await people.slash("story", by=CAROL, text="It rained."), "AI-generated")
-    assert look(ledger, "select count(*) from interactions") == [(1,)]
 
 
 async def test_a_server_that_sends_the_bot_away_takes_part_no_more(

@@ -107,11 +107,8 @@ async def _study(settings: Settings) -> list[Finding]:
     findings = []
     async with open_services(settings) as services:
         silent, study = await services.retention.silence(), services.agreements.study
-        problems = (
-            services.study_services.experiments.problems
-            if services.study_services is not None
-            else []
-        )
+        known = services.study_services
+        problems = known.experiments.problems if known is not None else []
     if study is not None and study.key is None:
         findings.append(Finding("bad", f"the study {study.id}", study.why))
     elif study is not None:

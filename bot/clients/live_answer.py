@@ -33,9 +33,7 @@ class LiveAnswer(ABC):
     """Follow one job from its first event to its delivery; subclasses say how that looks."""
 
     line_seconds = 0.0  # between two words on its place in the queue,
-    place_seconds = (
-        0.1  # and more for each answer before it: a thousand who wait share one rate limit
-    )
+    place_seconds = 0.1  # and for each answer before it: all who wait share one rate limit
     passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
 
     def __init__(self, service: "ChatService", who: Who) -> None:

@@ -79,10 +79,7 @@ class Connection(discord.Client):
             await self.handlers.message(message)
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        # Commands and known buttons were handed on before. Forms come to us alone: discord.py knows
-        # only those that this process opened, and only for a while.
-        if interaction.type is discord.InteractionType.modal_submit:
-            await self.handlers.submitted(interaction)
+        # Commands and known buttons were handed on before.
         if interaction.type is not discord.InteractionType.component:
             return
         data: Any = interaction.data or {}
@@ -118,9 +115,8 @@ def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:
                 raise TypeError("an interaction's own fields")
             parser(data)
         except Exception as error:  # noqa: BLE001 - anything may come over the wire
-            log.warning(
-                "an event was malformed", extra={"event": name, "why": type(error).__name__}
-            )
+            facts = {"event": name, "why": type(error).__name__}
+            log.warning("an event was malformed", extra=facts)
 
     return parse
 

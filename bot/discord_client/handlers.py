@@ -9,7 +9,6 @@ import discord
 
 from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished, why
 from bot.discord_client import rendering
-from bot.discord_client.commands import asked_in
 from bot.discord_client.errors import PASSING, Expired, Refused, insist
 from bot.discord_client.identity import (
     PLATFORM,
@@ -52,21 +51,10 @@ class Handlers:
         self._new = Repeats(REMEMBERED).new
         self._messages = Bounded[str, list[str]](REMEMBERED)  # of answers shown by this process
 
-    async def command(
-        self,
-        interaction: Interaction,
-        text: str,
-        secret: bool,
-        reply_to: str = "",
-        *,
-        borrowed: bool = False,
-    ) -> None:
-        """Answer a command or a form: `reply_to` is the job whose answer it is about; `borrowed` words
-        are a third person's."""
+    async def command(self, interaction: Interaction, text: str, secret: bool) -> None:
         if self._new(interaction.id) and await acknowledged(interaction, secret=secret):
             address = address_of(interaction, shown=ORIGINAL, secret=secret)
-            asked = {"typed": text, "reply_to": reply_to or None, "borrowed": borrowed}
-            who = who_pressed(interaction, address, **asked)
+            who = who_pressed(interaction, address, typed=text)
             await self._answer(text, who, self.messages_at(address))
 
     async def message(self, message: discord.Message) -> None:
@@ -121,16 +109,8 @@ class Handlers:
             except (Vanished, TooFast, *PASSING) as error:
                 log.info("a message was not deleted", extra={"why": why(error)})
 
-    async def submitted(self, interaction: Interaction) -> None:
-        asked = asked_in(interaction.data)
-        if asked is None:
-            await self.unknown(interaction)
-        else:
-            text, job = asked  # a form that is not about our own answer is about somebody's message
-            await self.command(interaction, text, False, job, borrowed=not job)
-
     async def unknown(self, interaction: Interaction) -> None:
-        """Refuse a button or form of a program before this one, or of nobody's."""
+        """Refuse a button of a program before this one, or of nobody's."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=True):
             address = address_of(interaction)
             text = words("discord.unknown_button", address.locale)

@@ -145,12 +145,9 @@ def addressed(message: discord.Message, bot: discord.abc.Snowflake | None) -> bo
     if bot is None:
         return False
     named = any(user.id == bot.id for user in message.mentions)
-    return private(message.channel) or named or bool(message.content and _answers(message, bot))
-
-
-def _answers(message: discord.Message, bot: discord.abc.Snowflake) -> bool:
-    before = message.reference.resolved if message.reference else None
-    return isinstance(before, discord.Message) and before.author.id == bot.id
+    before = message.reference.resolved if message.reference and message.content else None
+    replied = isinstance(before, discord.Message) and before.author.id == bot.id
+    return private(message.channel) or named or replied
 
 
 def spoken(content: str, bot: discord.abc.Snowflake | None) -> str:
@@ -164,19 +161,13 @@ def spoken(content: str, bot: discord.abc.Snowflake | None) -> str:
     return re.sub(rf"<@!?{bot.id}>", " ", content).strip()
 
 
-def forwarded(message: discord.Message) -> str:
-    """Give the words of a forward, whose own content is empty."""
-    return "\n".join(filter(None, (shot.content for shot in message.message_snapshots)))
-
-
 async def words_of(message: discord.Message, bot: discord.abc.Snowflake | None) -> str:
-    paste = next((file for file in message.attachments if _is_text(file)), None)
-    parts = [spoken(message.content, bot), forwarded(message), await _read(paste) if paste else ""]
+    """Give its words, those of a forward, whose own content is empty, and of a long paste."""
+    texts = (f for f in message.attachments if (f.content_type or "").startswith("text/plain"))
+    paste = next((file for file in texts if file.size <= PASTE_BYTES), None)
+    forwarded = "\n".join(filter(None, (shot.content for shot in message.message_snapshots)))
+    parts = [spoken(message.content, bot), forwarded, await _read(paste) if paste else ""]
     return "\n".join(filter(None, parts))
-
-
-def _is_text(file: discord.Attachment) -> bool:
-    return (file.content_type or "").startswith("text/plain") and file.size <= PASTE_BYTES
 
 
 async def _read(file: discord.Attachment) -> str:

@@ -156,15 +156,6 @@ def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
     return short[: MOST // ROW]
 
 
-def job_in(message: discord.Message) -> str | None:
-    """Find the job whose answer that message ends, as its buttons tell."""
-    for row in message.components:
-        for item in getattr(row, "children", ()):
-            if PATTERN.fullmatch(getattr(item, "custom_id", None) or ""):
-                return decode(item.custom_id).job
-    return None
-
-
 def files_of(job: str, pictures: Sequence[Picture], limit: int) -> tuple[File, ...]:
     """Make PNG files, each as JPEG instead if it is larger than `limit` bytes.
 

@@ -36,8 +36,7 @@ def markdown(book: Book) -> str:
 
 
 def _plain(text: str) -> str:
-    lines = defang(text)
-    return "".join(f"\\{c}" if c in r"\`*_[]<>#|~" else c for c in lines)
+    return "".join(f"\\{c}" if c in r"\`*_[]<>#|~" else c for c in defang(text))
 
 
 CONTAINER = """<?xml version="1.0" encoding="UTF-8"?>

@@ -71,14 +71,7 @@ def quoting(text: str) -> str:
     >>> quoting("I have no style “t.me/x”. Send /styles.")
     'I have no style “t[.]me/x”. Send /styles.'
     """
-    return "\n".join(map(_quoting, text.split("\n")))
-
-
-def _quoting(line: str) -> str:
-    start, end = line.find("“"), line.rfind("”")
-    if not 0 <= start < end:
-        return line
-    return line[:start] + defang(line[start:end]) + line[end:]
+    return re.sub("“.*”", lambda quoted: defang(quoted[0]), text)
 
 
 def discord_text(text: str) -> str:

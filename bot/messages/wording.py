@@ -146,8 +146,7 @@ def help_text(registry: Registry, topic: str = "", platform: str = "", locale: s
     """List the commands that work on a platform, from the cards; or explain one, the `topic`."""
     most = MANNERS if not topic else len(registry.experts)
     generate = {c: _generate_help(registry, c, locale, most) for c in registry.commands}
-    terminal = platform == "terminal"
-    here = table("help_terminal", locale) if terminal else table("help_chats", locale)
+    here = table("help_terminal" if platform == "terminal" else "help_chats", locale)
     known = generate | table("help_commands", locale) | here
     if not topic:
         return "\n".join(
@@ -159,9 +158,7 @@ def help_text(registry: Registry, topic: str = "", platform: str = "", locale: s
         lines.append(_options_help(registry, locale, topic))
     known_words = [w for e in registry.of_command(topic) for w in registry.drawing(e).words]
     if known_words:  # those of a small base, where that is what draws
-        filled = textwrap.fill(
-            ", ".join(known_words), 92, initial_indent="  ", subsequent_indent="  "
-        )
+        filled = textwrap.indent(textwrap.fill(", ".join(known_words), 90), "  ")
         lines.append(words("help.small_model", locale, listed=filled))
     return "\n".join(lines)
 

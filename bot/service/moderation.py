@@ -95,7 +95,13 @@ class Screening:
         if not stops:
             return harmless(event)
         await self._guard.stop(event)
-        return Reply(_output_words(stops[0], self._who.locale))
+        hold = stops[0].action is Action.HOLD
+        told = (
+            _words(stops[0], self._who.locale)
+            if hold
+            else words("moderation.output", self._who.locale)
+        )
+        return Reply(told)
 
     async def _judged(self, text: str = "", image: bytes = b"") -> Judged:
         medium, stage = ("image", Stage.OUTPUT_IMAGE) if image else ("text", Stage.OUTPUT_TEXT)
@@ -113,11 +119,9 @@ class Screening:
 
 
 def harmless(event: Event) -> Event:
-    match event:
-        case Text(text=text) | Finished(text=text) | Cancelled(text=text):
-            return replace(event, text=defang(text))
-        case _:
-            return event
+    if isinstance(event, Text | Finished | Cancelled):
+        return replace(event, text=defang(event.text))
+    return event
 
 
 def _words(verdict: Verdict, locale: str) -> str:
@@ -127,9 +131,3 @@ def _words(verdict: Verdict, locale: str) -> str:
         except KeyError:
             continue
     return words("moderation.unchecked", locale)
-
-
-def _output_words(verdict: Verdict, locale: str) -> str:
-    if verdict.action is Action.HOLD:
-        return _words(verdict, locale)
-    return words("moderation.output", locale)

@@ -20,12 +20,10 @@ Value = TypeVar("Value")
 class RateLimit:
     """Keep a token bucket for each key; what is refused is not charged, so a refusal ends."""
 
-    def __init__(
-        self, bucket: Bucket, now: Callable[[], float] = time.monotonic, most: int = REMEMBERED
-    ) -> None:
+    def __init__(self, bucket: Bucket, now: Callable[[], float] = time.monotonic) -> None:
         self._bucket = bucket
         self._now = now
-        self._left = Bounded[Hashable, tuple[float, float]](most)
+        self._left = Bounded[Hashable, tuple[float, float]](REMEMBERED)
 
     def allows(self, key: Hashable) -> bool:
         """Take one from the key's bucket, if it holds one."""

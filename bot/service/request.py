@@ -162,10 +162,7 @@ def join(*pieces: str) -> str:
 
 
 async def meant(who: Who, core: Engine) -> Answer:
-    """The answer that somebody speaks of: the one replied to, else their last one here.
-
-    Raises AskerError where there is none, where its words are gone, and for one from another place.
-    """
+    """Find the answer that somebody speaks of: the one replied to, else their last. Raises AskerError."""
     if who.reply_to is None:
         found = await core.last(*who.account, who.place)
         if found is None:

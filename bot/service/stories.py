@@ -41,10 +41,7 @@ async def stories(context: Context, _command: Simple, who: Who) -> Reply:
     if not found:
         raise AskerError(words("talk.nothing_before", who.locale))
     lines = [f"{number}. {_glance(answer.request.text)}" for number, answer in enumerate(found, 1)]
-    ask = tuple(
-        button(Verb.TREE, answer.job.id, label=f"{number}")
-        for number, answer in enumerate(found, 1)
-    )
+    ask = tuple(button(Verb.TREE, a.job.id, label=f"{n}") for n, a in enumerate(found, 1))
     head = words("story.list", who.locale)
     return Reply("\n".join([head, *lines]), private=True, literal=True, rows=in_rows(ask))
 
@@ -63,8 +60,8 @@ async def shown_tree(context: Context, here: Answer, who: Who) -> Reply:
         lines.append(f"{'  ' * node.number.count('.')}{node.number}  {said}{mark}")
     if len(nodes) > MOST_LINES:
         lines.append(words("story.more", who.locale, count=len(nodes) - MOST_LINES))
-    rows = (_steps(nodes, here.job.id),)
-    return Reply("\n".join(lines), private=True, literal=True, rows=rows if rows[0] else ())
+    rows = in_rows(_steps(nodes, here.job.id))
+    return Reply("\n".join(lines), private=True, literal=True, rows=rows)
 
 
 async def step(context: Context, here: Answer, who: Who) -> Reply:
@@ -78,9 +75,8 @@ async def step(context: Context, here: Answer, who: Who) -> Reply:
     head = words("story.version", who.locale, place=place, count=len(beside))
     verbs = (Verb.CONTINUE, Verb.AGAIN, Verb.TREE, Verb.WHY)
     own = tuple(button(verb, here.job.id, locale=who.locale) for verb in verbs)
-    steps = _steps(nodes, here.job.id)
     mark = " · ".join([AI_LINE, *_voices(context, [here])])
-    rows = (own, steps) if steps else (own,)
+    rows = (own, *in_rows(_steps(nodes, here.job.id)))
     return Reply(f"{head}\n\n{text}\n\n{mark}", literal=True, rows=rows)
 
 

@@ -151,11 +151,8 @@ class MeteredService(ChatService):
                         self.meter.accepted.labels(*labels).inc()
                         self.meter.first_sign.labels(*labels).observe(seconds)
                     paired = isinstance(event, Reply) and _paired(event)
-                    if (
-                        signed
-                        and not shown
-                        and (paired or isinstance(event, Text | Image | Finished))
-                    ):
+                    content = paired or isinstance(event, Text | Image | Finished)
+                    if signed and content and not shown:
                         shown = True
                         self.meter.first_content.labels(*labels).observe(seconds)
                     if signed and isinstance(event, Finished | Failed | Cancelled | Reply):

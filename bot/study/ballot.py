@@ -119,16 +119,8 @@ async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> No
     exposures = chat.context.services.study.exposures
     await exposures.delivered(pair.id)  # whoever presses has it before them
     unblinded = any(side.named for side in pair.sides)
-    done = await exposures.vote(
-        pair.id,
-        person,
-        pair.choice,
-        reason=pair.reason,
-        unblinded=unblinded,
-        reveal=reveal,
-        practice=pair.practice,
-    )
-    if not done:
+    facts = {"unblinded": unblinded, "reveal": reveal, "practice": pair.practice}
+    if not await exposures.vote(pair.id, person, pair.choice, reason=pair.reason, **facts):
         raise AskerError(words("compare.expired", who.locale))
 
 

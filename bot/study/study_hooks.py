@@ -13,15 +13,7 @@ from bot.study.study_chat import StudyChat
 from engine.moderation import Judged
 from engine.plan.plan import Plan
 
-HANDLERS = (
-    "ballot",
-    "compare",
-    "consent",
-    "flow",
-    "guess",
-    "treatment",
-    "withdrawal",
-)  # the modules
+HANDLERS = ("ballot", "compare", "consent", "flow", "guess", "treatment", "withdrawal")  # modules
 
 
 class StudyHooks(ChatStudy):

@@ -110,10 +110,8 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
         case Finished(text=text):
             return parcel(text, [footer], rows, f"{name}.txt", whole)
         case Cancelled(text=text):
-            lines = [
-                words("telegram.stopped", locale),
-                *([words("footer.ai", locale)] if text.strip() else []),
-            ]
+            ai = words("footer.ai", locale) if text.strip() else ""
+            lines = [words("telegram.stopped", locale), ai]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
             return [TextMessage(text=spoken(message, locale), rows=rows)]
@@ -122,9 +120,8 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
 
 
 def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
-    return [
-        File(data=p.data, name=f"pastiche-{p.seed}.png", text=caption([words])) for p in pictures
-    ]
+    said = caption([words])
+    return [File(data=p.data, name=f"pastiche-{p.seed}.png", text=said) for p in pictures]
 
 
 def reply_parts(said: Reply) -> list[Part]:

@@ -25,7 +25,7 @@ from bot.messages.options import NAMES
 from bot.service.dispatch_table import Events, Response
 from bot.service.request import Reply, Who
 from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
-from bot.terminal_client.live_answer import blocks, can_show, page_for, say
+from bot.terminal_client.live_answer import page_for, say
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Failed, Finished
@@ -99,14 +99,12 @@ async def _close(
 
 
 async def save(there: TerminalSession, screen: Screen, name: str, data: bytes) -> None:
-    """Save a file, say where, and show it if it is a picture and the terminal can."""
+    """Save a file, and say where."""
     try:
         path = await there.save(name, data)
     except SetupError as error:
         say(screen.notes, str(error))
         return
-    if name.endswith(".png") and can_show(screen.console):
-        screen.console.print(blocks(data))
     screen.console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,5 @@
-"""Where an answer grows: a live last line and pictures in half blocks, or plain text in a pipe."""
+"""Where an answer grows: a live last line, or plain text in a pipe."""
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.control import strip_control_codes
-from rich.style import Style
-from rich.text import Text
 from rich.text import Text as Line
 
 from bot.locales import words
@@ -20,9 +17,6 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH = 12  # a second
-HALF = "▀"
-COLUMNS = 40
-COLOURFUL = ("truecolor", "256")
 
 
 class PipedAnswer:
@@ -48,7 +42,6 @@ class TerminalAnswer:
         self._console = console
         self._locale = locale
         self._live = live
-        self._seen: tuple[bytes, Line] | None = None  # a preview, and how it is drawn
         self._printed = ""  # the part of the text that stands in finished lines
 
     def show(self, draft: Draft) -> None:
@@ -87,7 +80,7 @@ class TerminalAnswer:
         from rich.spinner import Spinner
 
         told = wording.progress(draft, self._locale)
-        above = self._preview(draft)
+        above: list[RenderableType] = []
         if draft.tokens:
             key = "terminal.token" if draft.tokens == 1 else "terminal.tokens"
             told = f"{told}, {words(key, self._locale, count=draft.tokens)}"
@@ -97,13 +90,6 @@ class TerminalAnswer:
         if last.strip():
             above.append(Line(last.rstrip()))
         self._live.update(Group(*above, spinner))
-
-    def _preview(self, draft: Draft) -> list[RenderableType]:
-        if not draft.preview or not can_show(self._console):
-            return []
-        if self._seen is None or self._seen[0] != draft.preview:
-            self._seen = (draft.preview, blocks(draft.preview))
-        return [self._seen[1]]
 
 
 @contextmanager
@@ -121,30 +107,3 @@ def say(console: Console, text: str, style: str = "") -> None:
     """Print plain words: wrapped for a terminal, in whole lines for a pipe."""
     whole = not console.is_terminal
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
-
-
-def can_show(console: Console) -> bool:
-    return console.is_terminal and console.color_system in COLOURFUL and "utf" in console.encoding
-
-
-def blocks(picture: bytes, columns: int = COLUMNS) -> Text:
-    """Draw a PNG or JPEG as lines of half blocks, at most `columns` wide."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(picture)) as opened:
-        image = opened.convert("RGB")
-    width = min(columns, image.width)
-    height = max(2, round(image.height * width / image.width / 2) * 2)
-    image = image.resize((width, height))
-    drawn = Text(no_wrap=True)
-    for y in range(0, height, 2):
-        for x in range(width):
-            upper, lower = _colour(image.getpixel((x, y))), _colour(image.getpixel((x, y + 1)))
-            drawn.append(HALF, Style(color=upper, bgcolor=lower))
-        drawn.append("\n")
-    return drawn
-
-
-def _colour(pixel: object) -> str:
-    red, green, blue = pixel if isinstance(pixel, tuple) else (0, 0, 0)
-    return f"#{red:02x}{green:02x}{blue:02x}"
