@@ -22,10 +22,7 @@ log = logging.getLogger("pastiche")
 
 
 def logged_settings(name: str) -> Settings:
-    """Read the settings and start the log of that name.
-
-    Only `serve` logs to standard output if so set: others write there what they have to say.
-    """
+    """Read the settings and start the log of that name; only `serve` may log to standard output."""
     settings = read_settings()
     if name != "serve":
         settings = settings.model_copy(update={"log_to": "file"})

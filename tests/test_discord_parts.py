@@ -27,8 +27,7 @@ from PIL import Image
 
 from bot.clients.pacing import Vanished
 from bot.discord_client import rendering
-from bot.discord_client.command_sync import Words
-from bot.discord_client.commands import build, matching
+from bot.discord_client.commands import Words, build, matching
 from bot.discord_client.errors import insist
 from bot.discord_client.gateway import Connection, point
 from bot.discord_client.identity import TOKEN_SECONDS, Address

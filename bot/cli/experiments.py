@@ -212,16 +212,6 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
     )
 
 
-@items_app.command("list")
-def items_list(study: StudyOption = "") -> None:
-    """How many passages of which kind there are."""
-    with faults():
-        pool = on_study(settings_of(study), lambda services: services.passages.pool())
-        counts = Counter((item.expert, item.kind) for item in pool)
-        for (expert, kind), count in sorted(counts.items()):
-            _print(f"{expert}, {kind}: {count}")
-
-
 @items_app.command("add")
 def items_add(
     file: Annotated[Path, typer.Argument(help="TOML with [[item]] tables.")],

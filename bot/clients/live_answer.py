@@ -45,10 +45,7 @@ class LiveAnswer(ABC):
         self._quiet_until = float("-inf")
 
     async def follow(self, events: "Events") -> Reply | None:
-        """Show the answer as it grows, then whole; give back a reply in words, which is not shown.
-
-        Raises what `events` raises, and OurError when they end too early.
-        """
+        """Show the answer as it grows, then whole; give back a reply in words, which is not shown."""
         try:
             async with aclosing(events):
                 async for event in events:
@@ -90,10 +87,8 @@ class LiveAnswer(ABC):
 
     @abstractmethod
     async def finish(self, final: Final) -> list[str]:
-        """Deliver the whole answer; give the names of its messages ("chat:message").
-
-        Raises Vanished when that is never possible, one of `passing` when not now.
-        """
+        """Deliver the whole answer; give the names of its messages ("chat:message"). Raises Vanished, or
+        one of `passing`."""
 
     @abstractmethod
     async def farewell(self) -> None:

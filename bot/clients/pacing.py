@@ -138,10 +138,7 @@ class Coalescer(Generic[Value]):
 
     async def finish(self, value: Value, longest: float = float("inf")) -> None:
         """Show the last value, however long the platform takes; what is unsent before it is dropped.
-
-        Raises Vanished; TooFast if the platform asks for a pause longer than `longest`, or one that ends
-        after the deadline; else the last fault when the deadline has passed.
-        """
+        Raises Vanished, TooFast beyond `longest` or the deadline, or after it the last fault."""
         now = self._pace.clock.now()
         self._until = now + self._deadline
         self._longest = min(longest, self._deadline)

@@ -9,8 +9,7 @@ import discord
 
 from bot.clients.lease import until, while_alone
 from bot.clients.pacing import TooFast, Vanished, backoff
-from bot.discord_client.command_sync import sync
-from bot.discord_client.commands import STUDY, build
+from bot.discord_client.commands import STUDY, build, sync
 from bot.discord_client.errors import PASSING, pause
 from bot.discord_client.gateway import Connection, invite, point, quieten
 from bot.discord_client.handlers import Handlers

@@ -6,12 +6,11 @@ from inspect import Parameter, Signature
 from typing import Any
 
 import discord
-from discord import app_commands
+from discord import Locale, app_commands
 from discord.app_commands import Choice, Command, Range
 
-from bot.discord_client.command_sync import described, named
-from bot.discord_client.errors import PASSING
-from bot.locales import words
+from bot.discord_client.errors import PASSING, insist
+from bot.locales import DEFAULT, language_of, words
 from bot.messages.options import typed
 from engine.plan.cards import Registry
 from engine.plan.plan import MAX_SEED, MIN_LENGTH
@@ -138,10 +137,7 @@ def _made(
     about: app_commands.locale_str | None = None,
     plain: bool = False,
 ) -> Command[Any, ..., Any]:
-    """Make a command with these options, by the key of their descriptions.
-
-    A `plain` one is answered at once, as a rule to its asker only.
-    """
+    """Make a command; a `plain` one is answered at once, as a rule to its asker only."""
 
     async def callback(interaction: discord.Interaction, **given: Any) -> None:
         text = given.pop("text", None) or ""
@@ -186,3 +182,42 @@ def matching(registry: Registry, current: str, command: str = "") -> list[Choice
         Choice(name=f"{e.title}: {e.about}".rstrip(": ")[:MAX_CHOICE], value=e.name)
         for e in found[:MAX_CHOICES]
     ]
+
+
+KEY = "key"  # of a locale_str's extras
+
+
+async def sync(tree: app_commands.CommandTree[Any]) -> None:
+    """Send the commands in every language; Discord leaves as they are those that it has."""
+    await tree.set_translator(Words())
+    await insist(tree.sync, patience=60)
+
+
+def named(name: str, key: str) -> app_commands.locale_str:
+    return app_commands.locale_str(name, **{KEY: key})
+
+
+def described(key: str, **values: str) -> app_commands.locale_str:
+    """Mark an English description as translated under the same key."""
+    return app_commands.locale_str(words(key, DEFAULT, **values), **{KEY: key}, **values)
+
+
+class Words(app_commands.Translator):
+    """Look words up in bot.locales for discord.py; leave a language out that lacks them."""
+
+    async def translate(
+        self,
+        string: app_commands.locale_str,
+        locale: Locale,
+        context: app_commands.TranslationContextTypes,  # noqa: ARG002 - discord.py's own signature
+    ) -> str | None:
+        language = language_of(locale.value)
+        key = string.extras.get(KEY)
+        if language == DEFAULT or key is None:
+            return None
+        values = {name: value for name, value in string.extras.items() if name != KEY}
+        try:
+            found = words(key, language, **values)
+        except KeyError:
+            return None
+        return None if found == string.message else found

@@ -32,11 +32,8 @@ log = logging.getLogger(__name__)
 
 
 class Connection(discord.Client):
-    """Connect one bot user. `begin` is awaited between login and gateway.
-
-    `content`: read messages that are not addressed to it (a privileged intent); `silence`: seconds
-    after which a gateway that says nothing is left.
-    """
+    """Connect one bot user. `begin` is awaited between login and gateway; `content`: read messages that
+    are not addressed to it (a privileged intent)."""
 
     def __init__(
         self,
@@ -138,10 +135,7 @@ def point(api: str, gateway: str) -> None:
 
 
 def quieten() -> None:
-    """discord.py's own DEBUG lines hold whole events and addresses with tokens: never.
-
-    Its warnings that voice is not installed help nobody here.
-    """
+    """Keep discord.py's DEBUG lines out, which hold events and tokens, and its warnings about voice."""
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.INFO)

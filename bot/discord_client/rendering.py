@@ -59,10 +59,7 @@ def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
 
 
 def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en") -> list[Part]:
-    """Show a finished, stopped or failed answer, in as many messages as it takes.
-
-    Pictures are not yet among its files. `footer` has a line for each thing to know about it.
-    """
+    """Show a final answer, in as many messages as it takes; without its pictures."""
     rows = buttons_for(draft, registry, locale)
     match draft.final:
         case Finished(text=text):
@@ -77,10 +74,7 @@ def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en"
 
 
 def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en") -> list[Part]:
-    """Show text that a model wrote, in parts; beyond a few of them as a file below its first lines.
-
-    The footer and the buttons are on the last.
-    """
+    """Show text that a model wrote, in parts; beyond a few of them as a file below its first lines."""
     text = defang(text)
     below = "\n".join(small(line) for line in footer if line)
     room = DISCORD_LIMIT - len(below) - 2
@@ -157,22 +151,15 @@ def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
 
 
 def files_of(job: str, pictures: Sequence[Picture], limit: int) -> tuple[File, ...]:
-    """Make PNG files, each as JPEG instead if it is larger than `limit` bytes.
-
-    A picture that is too large at any quality is left out. May take a second: not for the event loop.
-    """
-    found = [
-        _file(f"{job[-6:].lower()}-{n}-seed-{picture.seed}", picture.data, limit)
-        for n, picture in enumerate(pictures[:MAX_FILES], 1)
-    ]
-    return tuple(file for file in found if file is not None)
-
-
-def _file(name: str, data: bytes, limit: int) -> File | None:
-    if len(data) <= limit:
-        return f"{name}.png", data
-    small = smaller(data, limit)
-    return (f"{name}.jpg", small) if small is not None else None
+    """Make PNG files, or JPEG where those are too large, if one fits. Not for the event loop."""
+    made: list[File] = []
+    for n, picture in enumerate(pictures[:MAX_FILES], 1):
+        name, data = f"{job[-6:].lower()}-{n}-seed-{picture.seed}", picture.data
+        if len(data) <= limit:
+            made.append((f"{name}.png", data))
+        elif (small := smaller(data, limit)) is not None:
+            made.append((f"{name}.jpg", small))
+    return tuple(made)
 
 
 def smaller(picture: bytes, limit: int) -> bytes | None:

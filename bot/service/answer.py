@@ -120,10 +120,7 @@ async def _planned(context: "Context", command: Asking, who: Who) -> "Plan":
 
 
 async def check_request(context: "Context", plan: "Plan", who: Who, typed: str = "") -> None:
-    """Moderate what was typed and the prompt. Raises RefusedError; then there will be no job.
-
-    Of a private request nothing that passes is noted.
-    """
+    """Moderate what was typed and the prompt. Raises RefusedError; then there will be no job."""
     request, medium = plan.request, plan.job.medium
     prompt = plan.job.prompt if medium == "text" else request.text
     contents = [

@@ -1,7 +1,4 @@
-"""The table of the conversation: which handler answers a command, a button or a receipt.
-
-The composition root (bot.chat) fills it, so that the service names no study.
-"""
+"""The table of the conversation: which handler answers a command, a button or a receipt."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field

@@ -44,10 +44,7 @@ class Moderation:
     async def admit(
         self, contents: Sequence[tuple[Stage, Content]], who: Who, job: str | None
     ) -> None:
-        """Raises RefusedError at the first that may not go on; the request then has no job.
-
-        Without a job (a private request) only a refusal is noted.
-        """
+        """Raises RefusedError; without a job (a private request) nothing else is noted."""
         judged: list[Judged] = []
         for stage, content in contents:
             judged.append(await self.check(stage, content))

@@ -162,7 +162,7 @@ def join(*pieces: str) -> str:
 
 
 async def meant(who: Who, core: Engine) -> Answer:
-    """Find the answer that somebody speaks of: the one replied to, else their last. Raises AskerError."""
+    """Find the answer that is meant: the one replied to, else their last. Raises AskerError."""
     if who.reply_to is None:
         found = await core.last(*who.account, who.place)
         if found is None:

@@ -1,8 +1,4 @@
-"""The chat service: it finds who answers a command or a press, and shows clients all that they may do.
-
-A client parses, shows and sends; it decides nothing else. What it is given is moderated, paid for and on
-record.
-"""
+"""The chat service: all that a client may call, which itself only parses, shows and sends."""
 
 import asyncio
 import logging

@@ -1,7 +1,4 @@
-"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal.
-
-Within an experiment the reveal comes when its file says so: what is told after each pair teaches.
-"""
+"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal."""
 
 import asyncio
 from dataclasses import replace

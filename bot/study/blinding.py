@@ -70,10 +70,7 @@ def cut(text: str, most: int) -> str:
 def fitted(
     head: str, one: str, two: str, labels: tuple[str, str], tail: str, platform: str
 ) -> tuple[str, dict[str, Any]]:
-    """Fit both texts into one message, cut to the same length where the platform has no room for them.
-
-    Tell also in what form they can be seen, for the record.
-    """
+    """Fit both texts into one message, cut alike where there is no room; tell how, for the record."""
     limit, measure = LIMITS.get(platform, (TERMINAL_LIMIT, len))
 
     def whole(most: int) -> str:

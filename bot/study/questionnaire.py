@@ -145,7 +145,8 @@ class Questions:
     async def take(self, meant: Meant, press: Press, typed: str | None, who: Who) -> "Enrolled":
         study = self._services.study
         at, last, _, _ = self._asked.get(who.account, (0.0, None, "", False))
-        same = last is not None and _same(last, press)
+        heads = [one.argument.partition(".")[0] for one in (last, press) if one is not None]
+        same = last is not None and last.job == press.job and heads[0] == heads[1]
         asked = await study.questionnaires.answer(
             meant.enrolled,
             meant.instrument,
@@ -204,11 +205,6 @@ class Questions:
             choice=choice,
             about=about,
         )
-
-
-def _same(one: Press, other: Press) -> bool:
-    heads = [press.argument.partition(".")[0] for press in (one, other)]
-    return one.job == other.job and heads[0] == heads[1]
 
 
 def _choices(meant: Meant, asked: Asked, who: Who, taken: str = "") -> Rows:

@@ -15,10 +15,7 @@ from bot.study.simulated_person import LEFT_OUT, PLACES, Effects, Person, Simula
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """Let people live, some at a time, for `rounds` things that each does, or all until they are done.
-
-    `counts` says what came of it, by kind.
-    """
+    """Let people live, some at a time, for `rounds` things each, or until they are done."""
 
     talk: ChatService
     seed: int

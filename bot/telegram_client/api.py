@@ -126,10 +126,7 @@ _REFUSALS: tuple[tuple[tuple[str, ...], Exception], ...] = (  # words of a BadRe
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Translate what the platform says to one call into TooFast, Vanished and the others above.
-
-    What is left (NetworkError) passes by itself.
-    """
+    """Translate what the platform says to one call into TooFast, Vanished and the others above."""
     try:
         yield
     except RetryAfter as error:

@@ -160,11 +160,8 @@ class LiveMessage:
             self._edits.show(part)
 
     async def finish(self, parts: list[Part], longest: float = FLOOD_SECONDS) -> list[int]:
-        """Show the whole answer, last of all; the numbers of its messages.
-
-        Raises Unsure when a first message may have arrived (then it may be called again), Vanished, and
-        TooFast when Telegram asks for a longer pause before the first.
-        """
+        """Show it whole, and give the numbers of its messages. Raises Vanished, TooFast, and Unsure
+        when a first message may have arrived: then it may be called again."""
         first, *rest = parts
         self._ending = True
         try:

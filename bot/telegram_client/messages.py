@@ -70,10 +70,7 @@ class Sender:
     async def deliver(
         self, place: Place, part: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
     ) -> int:
-        """Send it however long that takes, once; give the message's number.
-
-        Raises Unsure when it may or may not have arrived, Vanished, and TooFast for a longer pause.
-        """
+        """Send it, however long that takes, once. Raises Unsure, Vanished, TooFast."""
         sent: list[int] = []
 
         async def once(part: Part) -> None:

@@ -64,11 +64,7 @@ def growing(text: str) -> str:
 
 
 def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
-    """Make messages of a finished text, or its opening and a file called `name`.
-
-    What closes it, and the buttons, stand below the last message, or below the opening. `whole` says
-    that the file holds it all.
-    """
+    """Make messages of a finished text, or its opening and a file; `whole` says that it holds it all."""
     below = "\n".join(line for line in closing if line)
     room = TELEGRAM_LIMIT - utf16(below) - len(GAP)
     if as_file(text, room, utf16):
@@ -139,11 +135,7 @@ def reply_parts(said: Reply) -> list[Part]:
 
 
 def showable(data: bytes) -> bytes:
-    """Give the file as it is if Telegram takes it, else a JPEG of it, smaller until it fits; one that is
-    too long stands on a black ground.
-
-    The original can be had as a document.
-    """
+    """Give the file as it is if Telegram takes it, else a JPEG, smaller until it fits, or padded."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(data)) as opened:

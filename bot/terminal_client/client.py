@@ -175,11 +175,7 @@ def _instead(draft: Draft, said: Reply) -> bool:
 
 
 async def _typed(there: TerminalSession) -> AsyncIterator[str]:
-    """Read lines from the terminal, with editing; a pasted text of many lines comes whole. Tab completes
-    commands, options and styles.
-
-    What was typed is remembered for this chat only: a history file would hold it unsealed.
-    """
+    """Read lines from the terminal. They are remembered for this chat only: a file would be unsealed."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 

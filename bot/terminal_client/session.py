@@ -91,10 +91,7 @@ class TerminalSession:
         return await self.service.say(command, who)
 
     async def pressed(self, text: str, who: Who) -> Response | None:
-        """Reply to a choice; None for what is no answer to one. A question is asked again.
-
-        Raises AskerError for a number where nothing has one.
-        """
+        """Reply to a choice; None for what is no answer to one. A question is asked again."""
         if self._typed and not text.lstrip().startswith("/"):
             return None
         meant = chosen(text, [button.label for button in self._shown])
