@@ -133,7 +133,6 @@ class Signals:
         threading.Thread(target=self._last_resort, args=(loop,), daemon=True).start()
 
     def hurry(self, seconds: float) -> None:
-        """Shorten what is left after a signal to this."""
         self._until = min(self._until, time.monotonic() + seconds)
 
     def _last_resort(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -2,11 +2,9 @@
 
 Jobs wait in one line. Those at its front that ask for the same base and size share the denoising loop,
 each with its own LoRAs: a picture joins between two steps, as soon as there is room, and leaves when
-it is finished or cancelled. Each has its own seed, scheduler and steps, so company changes nothing but
-rounding (see diffusion.denoise). A job of another base or size waits until the loop is empty, and
-nothing behind it overtakes, so no job starves. `slots` is as many as one pass takes: so many jobs must
-be here at once for the loop to find them. One thread of its own does it all, so that the worker's loop
-stays free.
+it is finished or cancelled (see diffusion.denoise). A job of another base or size waits until the loop
+is empty, and nothing behind it overtakes, so no job starves. `slots` is as many as one pass takes: so
+many jobs must be here at once for the loop to find them.
 """
 
 import asyncio
@@ -43,7 +41,6 @@ class ImageBackend:
         return self._scheduler.together
 
     async def load(self) -> None:
-        """Load the first base that can be loaded; others come when they are asked for."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._warm)
 
     def _warm(self) -> None:

@@ -1,8 +1,5 @@
-"""A base and its adapters in memory: the one place that opens model files.
-
-Only safetensors and GGUF are read, code from a repository never is. Every digest is taken from the
-files themselves.
-"""
+"""A base and its adapters in memory: the one place that opens model files, safetensors and GGUF only,
+never a repository's code. Every digest is taken from the files themselves."""
 
 import logging
 import os

@@ -66,7 +66,6 @@ class PeftTextBackend:
         return loaded
 
     def _write(self, channel: JobChannel) -> None:
-        """Write a job's text to its end. Raises what the channel then hands to the asker's side."""
         job, expert = channel.job, expert_of(self._files.registry, channel.job)
         channel.send_loading(expert.title)
         loaded = self._loaded(expert, plain=job.plain)

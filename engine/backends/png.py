@@ -41,7 +41,6 @@ def png_of(picture: "Image", generation: str) -> bytes:
 
 
 def pictures_of(job: Job, drawn: "Iterable[Image]") -> tuple[Picture, ...]:
-    """Make the files of a job's pictures; each has its own seed, from the job's on."""
     return tuple(
         Picture(
             data=png_of(picture, f"{job.id}-{number + 1}"),

@@ -1,8 +1,7 @@
 """Stories in process: one resident base, every expert's adapter beside it, all jobs in one batch.
 
 A job joins the batch when a row is free and leaves it with its last token; each meets exactly its own
-adapter, none is ever merged (see backends.mixing). All of it runs in one thread of its own, so that
-the worker's loop stays free. What the mixing engine does not know goes to backends.peft_text.
+adapter (see backends.mixing). What the mixing engine does not know goes to backends.peft_text.
 """
 
 import asyncio
@@ -52,7 +51,6 @@ class TextBackend:
         return self.gauges.slots
 
     async def load(self) -> None:
-        """Load the first text expert's base and adapter; the others come when they are asked for."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._warm)
 
     def _warm(self) -> None:
@@ -84,7 +82,6 @@ class TextBackend:
             self._step()
 
     def _receive(self, channel: JobChannel) -> None:
-        """Get a job's expert ready and queue the job, or end it with what prevents that."""
         self._channels[channel] = None
         job = channel.job
         try:

@@ -137,7 +137,6 @@ def _command(new: NewExpert, medium: Medium, kept: dict[str, Any]) -> str:
 
 
 def remarks(expert: Expert, registry: Registry) -> list[str]:
-    """Say what an operator should hear of an expert that was added to these."""
     said = []
     if not any(e.name != expert.name for e in registry.of_command(expert.command)):
         said.append(f"/{expert.command} is a new command, which {expert.title} alone answers.")

@@ -1,7 +1,6 @@
 """What `experts add` knows of pictures: telling a LoRA from a text adapter, keeping a card's manner."""
 
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,6 @@ def inherited(registry: Registry, name: str, medium: str) -> dict[str, Any]:
     if medium == "text":
         return {"card": card}
     weights = registry.weights(old)
-    named = {field.name: getattr(weights, field.name) for field in fields(weights)}
-    parts = {part: named[part] for part in ("base", "vae", "speed") if named[part]}
+    parts = {part: v for part in ("base", "vae", "speed") if (v := getattr(weights, part))}
     own = lines["profiles"][registry.profile].get("drawing")
     return {"card": card, "weights": {**parts, **({"drawing": own} if own else {})}}

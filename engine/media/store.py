@@ -39,7 +39,6 @@ class PictureStore:
         return self._root / name[:2] / name
 
     def put(self, data: bytes) -> str:
-        """Keep the bytes, the same ones once; returns their name."""
         name = name_of(data)
         path = self._path(name)
         if not path.exists():

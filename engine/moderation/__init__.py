@@ -79,11 +79,7 @@ class TextCheck:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """Take the strictest action, its reasons before everybody else's.
-
-    >>> worst([Verdict(action=Action.FLAG), Verdict()]).action
-    <Action.FLAG: 'flag'>
-    """
+    """Take the strictest action, its reasons before everybody else's."""
     first = max(verdicts, key=lambda verdict: _ORDER.index(verdict.action))
     others = {n: score for verdict in reversed(verdicts) for n, score in verdict.reasons.items()}
     return replace(first, reasons=first.reasons | others | first.reasons)

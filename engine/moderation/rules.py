@@ -220,7 +220,6 @@ def find(text: str, medium: str = "text") -> list[str]:
 
 
 def _read(text: str, medium: str) -> list[str]:
-    """Name what the text breaks, and coarse words, each once."""
     read = (_named(spelling, medium) for spelling in spellings(text))
     return list(dict.fromkeys(chain.from_iterable(read)))
 

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 
 class Health:
-    """Run checks by name; each says why not, or nothing when all is well."""
-
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = dict(checks)
         self._known: dict[str, str] = {}

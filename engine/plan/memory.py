@@ -55,11 +55,7 @@ def _said(text: str) -> list[str]:
 
 
 def noted(notes: tuple[str, ...], note: str) -> tuple[str, ...]:
-    """Put a note last, also one that is there already.
-
-    >>> noted(("a", "b"), "a")
-    ('b', 'a')
-    """
+    """Put a note last, also one that is there already."""
     return (*(one for one in notes if one != note), note)
 
 

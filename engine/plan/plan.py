@@ -1,7 +1,4 @@
-"""The plan of a request: who answers it and why, and the job of it. Made once, then accepted.
-
-Pure but for the seed that is drawn where nobody names one.
-"""
+"""The plan of a request, made once, then accepted: who answers it and why, and the job of it."""
 
 import random
 from dataclasses import dataclass, replace

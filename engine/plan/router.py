@@ -99,7 +99,6 @@ def route(
 
 
 def _by_meaning(default: Route, experts: tuple[Expert, ...], registry: Registry) -> Route:
-    """Choose what is nearest; the default where the text is nearer to what no card is for."""
     found = default.nearest
     if not found or found[0].expert == NOBODY:
         return default

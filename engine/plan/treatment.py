@@ -1,8 +1,5 @@
-"""What an experiment changes in a request, on its way to the job. Pure.
-
-An arm may name the expert, take its adapter away, change how it samples or what its prompt looks like.
-The router decides first all the same, so that its decision is on record beside the arm's.
-"""
+"""What an experiment's arm changes in a request, on its way to the job. Pure. The router decides first
+all the same, so that its decision is on record beside the arm's."""
 
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING

@@ -1,7 +1,5 @@
-"""Building the engine: own the data folder if nobody does, else attach to whoever does.
-
-On a database server there is nothing to own: engine.process.peer.
-"""
+"""Building the engine: own the data folder if nobody does, else attach to whoever does; on a database
+server there is nothing to own (engine.process.peer)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable

@@ -1,7 +1,4 @@
-"""A process on a ledger that many share, on PostgreSQL: it asks, or works, or does both.
-
-There is no owner and no lock here: every process opens the database for itself.
-"""
+"""A process on a ledger that many share, on PostgreSQL, without owner or lock: it asks or works or both."""
 
 import asyncio
 import logging

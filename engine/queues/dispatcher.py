@@ -118,7 +118,6 @@ class Dispatcher:
                 entry.tell(self.queued(entry))
 
     def cancel(self, job: str) -> bool:
-        """Stop it: at once while it waits, at the next token while it runs."""
         entry = self.entries.get(job)
         if entry is None:
             return False
@@ -222,7 +221,6 @@ class Dispatcher:
         self.writer.put(record, event.job)
 
     def _worker_lost(self, worker: Worker) -> None:
-        """Take back the jobs of a worker whose connection closed, and count the deaths."""
         lost, worker.running = list(worker.running.values()), {}
         if self.closing:
             return

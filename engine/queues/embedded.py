@@ -126,7 +126,6 @@ class EmbeddedQueue:
         self.dispatcher.closing = True
 
     async def close(self) -> None:
-        """Finish what is being written; the rest stays in the ledger for the next owner."""
         self.drain()
         await end(*self._accepting, grace=CLOSE_SECONDS)
         await self.dispatcher.writer.close()

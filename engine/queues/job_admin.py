@@ -28,7 +28,6 @@ class JobAdmin:
         self._ledger = ledger
 
     async def status(self, workers: Sequence[WorkerSeen]) -> Status:
-        """List everything unfinished, oldest first."""
         now = self._ledger.clock()
         query = sa.select(
             JobRow.id, JobRow.medium, JobRow.expert, JobRow.state, JobRow.accepted_at

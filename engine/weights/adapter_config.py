@@ -138,7 +138,6 @@ def _named(names: str | list[str], module: str) -> bool:
 
 
 def _by_pattern(patterns: Mapping[str, Value], module: str, otherwise: Value) -> Value:
-    """Match as PEFT's get_pattern_key does: the first pattern that fits the name's end."""
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

@@ -57,7 +57,6 @@ def layers_of(pipeline: Any) -> Layers:
 
 
 def layers_in(folder: Path) -> Layers:
-    """List those of a pipeline on disk, by the headers of its files alone."""
     from safetensors import safe_open
 
     found: Layers = {part: {} for part in PARTS}
@@ -73,7 +72,6 @@ def layers_in(folder: Path) -> Layers:
 
 
 def spellings(layers: Layers) -> dict[str, Place]:
-    """Map every name that one of the tools writes to its place."""
     found: dict[str, Place] = {}
     for part, own in layers.items():
         resnets = [int(found[1]) for found in map(_RESNETS.match, own) if found]

@@ -100,7 +100,6 @@ def _few(names: list[str]) -> str:
 
 
 def _parted(key: str) -> tuple[str, str]:
-    """Split a tensor's name into its layer's and which side it is, "" for none that is known."""
     for end, side in _ENDS.items():
         if key.endswith(end):
             return key.removesuffix(end).replace(".processor.", "."), side

@@ -1,8 +1,5 @@
-"""Files of weights: where they lie, whether they may be loaded, and their digests.
-
-Only safetensors and GGUF are ever opened. A pickle can run code when it is read, so a folder that
-holds nothing else is refused by name.
-"""
+"""Files of weights: where they lie, whether they may be loaded, and their digests. Only safetensors and
+GGUF are ever opened: a pickle can run code when it is read, and is refused by name."""
 
 import hashlib
 import json
@@ -87,7 +84,6 @@ def check_weights(folder: Path) -> None:
 
 
 def no_weights(place: Path, wanted: str) -> ModelError:
-    """Say that a file or folder does not hold what is wanted; pickles by name."""
     names = sorted(p.name for p in place.iterdir()) if place.is_dir() else [place.name]
     if pickles := [name for name in names if name.endswith(PICKLES)]:
         return ModelError(

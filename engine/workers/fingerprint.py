@@ -67,8 +67,6 @@ def safe(base: str) -> str:
 
     >>> safe("stabilityai/stable-diffusion-xl-base-1.0")
     'le-diffusion-xl-base-1-0'
-    >>> safe("smollm2-135m-instruct")
-    'smollm2-135m-instruct'
     """
     return _UNSAFE.sub("-", base.lower())[-BASE_LETTERS:].strip("-") or "base"
 
@@ -85,6 +83,5 @@ def _weights(expert: Expert, registry: Registry) -> list[str]:
 
 
 def differs(ours: dict[str, str], theirs: dict[str, str]) -> str:
-    """Say which experts of a base are served with something else."""
     names = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
     return f"other weights for {', '.join(names)}" if names else "another version of the program"

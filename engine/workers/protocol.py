@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,18 +125,17 @@ class Link:
 
 
 async def connect(path: str) -> Link:
-    """Connect to a socket. Raises ConnectionError or FileNotFoundError when nobody listens."""
     return Link(*await asyncio.open_unix_connection(path, limit=MAX_LINE))
 
 
+@dataclass(slots=True, eq=False)
 class Server:
     """Listen on a Unix socket; `serve` has each connection until it returns."""
 
-    def __init__(self, path: Path, serve: Callable[[Link], Awaitable[None]]) -> None:
-        self.path = path
-        self._serve = serve
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+    path: Path
+    serve: Callable[[Link], Awaitable[None]]
+    _server: asyncio.Server | None = None
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -149,7 +148,7 @@ class Server:
 
     async def _run(self, link: Link) -> None:
         try:
-            await self._serve(link)
+            await self.serve(link)
         except PasticheError as error:
             log.info("a connection was refused", extra={"why": type(error).__name__})
             link.post(Refused(error=type(error).__name__, message=str(error)))

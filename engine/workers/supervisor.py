@@ -1,8 +1,5 @@
-"""Starts a worker process for a medium when one is needed, and again when it dies.
-
-A worker that dies before it was ever ready, several times in a row, is given up until the next
-request needs it.
-"""
+"""Starts a worker process for a medium when one is needed, and again when it dies; one that dies several
+times before it was ready is given up until the next request."""
 
 import asyncio
 import contextlib

@@ -134,7 +134,6 @@ async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
 
 
 def _visible(event: Event) -> Event:
-    """Remove control characters, directions and heaps of marks from an event's words."""
     match event:
         case Finished(text=text, notes=notes):
             return replace(event, text=visible(text), notes=tuple(map(visible, notes)))

@@ -71,7 +71,6 @@ class PictureScheduler:
         self._canvases = [(p, c) for p, c in self._canvases if not (p.done or c.ready)]
 
     def _admit(self) -> None:
-        """Start as many pictures from the front of the line as may be drawn together."""
         while self._line:
             picture_job = self._line[0]
             if self._canvases and self._manner(self._canvases[0][0]) != self._manner(picture_job):

@@ -1,7 +1,4 @@
-"""The image base in memory: the one place that opens its files.
-
-Only safetensors are read, code from a repository never is. Every digest is taken from the files.
-"""
+"""The image base in memory: the one place that opens its files, safetensors only, never its code."""
 
 import logging
 from collections.abc import Sequence

@@ -14,7 +14,6 @@ KEPT = 64  # prompts; SDXL's are 320 kB each
 
 
 def tokens_of(text: str, tokenizers: Sequence[Any]) -> int:
-    """Count the tokens that the first tokenizer reads, begin and end marks left out."""
     ids = tokenizers[0](text, add_special_tokens=False, verbose=False).input_ids
     return min(len(ids), room_of(tokenizers[0]))
 

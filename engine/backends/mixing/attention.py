@@ -122,7 +122,6 @@ class Attention:
         return torch.tensor(places, device=device)
 
     def _all_places(self, device: torch.device) -> Tensor:
-        """Say where each token's heads are stored, as rows of the flat cache."""
         if self._places is None:
             rows = list(range(len(self.positions))) + [
                 piece.row for piece in self.pieces for _ in range(piece.length)

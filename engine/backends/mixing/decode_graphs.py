@@ -100,8 +100,6 @@ class DecodeGraph:
 
 
 class DecodeGraphs:
-    """Keep the graphs of the last shapes, captured when a shape is first met."""
-
     def __init__(self, decoder: Decoder, cache: KVCache, stacks: Stacks) -> None:
         self._decoder, self._cache, self._stacks = decoder, cache, stacks
         self._graphs: OrderedDict[tuple[object, ...], DecodeGraph] = OrderedDict()

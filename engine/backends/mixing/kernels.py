@@ -1,7 +1,5 @@
-"""Matrix products with fixed weights, in float32 as they are or packed for bfloat16.
-
-Packed is oneDNN's blocked layout, reordered once instead of at every call.
-"""
+"""Matrix products with fixed weights, in float32 as they are or, for bfloat16, packed into oneDNN's
+blocked layout once instead of at every call."""
 
 from collections.abc import Callable
 from typing import Literal

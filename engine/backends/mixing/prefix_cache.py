@@ -34,7 +34,6 @@ class PrefixCache:
         self._bytes = 0
 
     def find(self, prompt: Context) -> tuple[int, torch.Tensor | None]:
-        """Find the longest known start of the prompt: length and keys."""
         best, key = LEAST_TOKENS - 1, None
         for held in self._kept:
             length = min(shared(held, prompt), self.whole(len(prompt.tokens)))

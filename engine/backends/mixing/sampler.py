@@ -115,7 +115,6 @@ def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw, spread
 
 
 def _likeliest(row: Floats, count: int) -> Candidates:
-    """Take the `count` greatest values, greatest first, with their places."""
     if count < len(row):
         some = np.argpartition(row, len(row) - count)[len(row) - count :]
         order = some[np.argsort(-row[some])]

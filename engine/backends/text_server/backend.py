@@ -226,7 +226,6 @@ class OpenAIBackend:
         }
 
     def _hear(self, model: str, answer: Answer, chunk: Any) -> Event | None:
-        """Add a piece of the answer; give the event to show for it. Raises ModelError, ValueError."""
         if chunk.model and chunk.model != model and self._numbered is None:
             raise ModelError(
                 f"The text server at {self._where} answered as {chunk.model} when {model} was asked."

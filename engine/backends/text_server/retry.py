@@ -36,8 +36,6 @@ class Answer(TextAnswer):
 
 
 class TryAgain(Exception):
-    """It may go better in a while: in `after` seconds, if the server said."""
-
     def __init__(self, what: str, after: float = 0.0) -> None:
         super().__init__(what)
         self.after = after

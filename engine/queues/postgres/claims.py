@@ -84,7 +84,6 @@ class Claims:
     async def _next(
         self, connection: AsyncConnection, worker: int, queues: Sequence[str]
     ) -> tuple[UnfinishedJob, bool] | Failed | None:
-        """Claim the next job; Failed for one that cannot be read any more."""
         values = {"worker": worker, "queues": list(queues)}
         ticket = (await connection.execute(_CLAIM, values)).one_or_none()
         if ticket is None:
@@ -118,7 +117,6 @@ class Claims:
     async def remove(
         self, connection: AsyncConnection, job: str, if_: sa.ColumnElement[bool]
     ) -> bool:
-        """Delete a job's ticket and progress, and tell its follower that it is over."""
         gone = sa.delete(Ticket).where(Ticket.job_id == job, if_).returning(Ticket.reply_to)
         ticket = (await connection.execute(gone)).one_or_none()
         if ticket is None:

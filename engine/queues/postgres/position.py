@@ -93,7 +93,6 @@ class Positions:
         return tuple([f"{q}: {count} waiting. {await self.hint(q)}" for q, count in alone])
 
     async def hint(self, queue: str) -> str:
-        """Say why nobody takes from a queue, and what to do."""
         medium, base, _ = queue.split(".", 2)
         query = sa.select(WorkerRow.__table__).where(
             WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self.lost_after
@@ -115,7 +114,6 @@ class Positions:
 
 
 def _serving(workers: Sequence[WorkerSeen], queue: str) -> tuple[int, int]:
-    """Count the slots of the ready workers of a queue, and its workers that are starting."""
     mine = [worker for worker in workers if queue in worker.queues]
     slots = sum(worker.slots for worker in mine if worker.state == "ready")
     return slots, sum(worker.state == "starting" for worker in mine)

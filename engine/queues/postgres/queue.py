@@ -72,7 +72,6 @@ class PostgresQueue:
         ]
 
     async def close(self) -> None:
-        """Finish what is being accepted; everything else is in the database."""
         await end(*self._accepting, grace=ACCEPT_SECONDS)
         await asyncio.gather(end(*self._chores), self._subscriptions.close())
 
@@ -196,7 +195,6 @@ class PostgresQueue:
         return await self._end(failed, sa.true()) or await self._admin.bury(job)
 
     async def _stuck(self, job: str) -> bool:
-        """Take it from its worker and let it wait again; False when no worker has it."""
         async with self._ledger.writing() as connection:
             await self._tell_worker(connection, job)
             claimed = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))

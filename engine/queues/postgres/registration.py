@@ -35,7 +35,6 @@ class Registration:
         return self.fingerprint.of_medium(self.medium)
 
     async def announce(self) -> None:
-        """Get a number; whatever it held under an earlier one waits again."""
         values = {
             "worker_host": self.worker_host,
             "host": socket.gethostname()[:64],

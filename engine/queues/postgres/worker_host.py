@@ -215,7 +215,6 @@ class WorkerHost:
         await self._return_strange(registration, held.keys() - entries.keys())
 
     def _give_up(self, job: str) -> None:
-        """Leave a job to whoever has its ticket."""
         entry = self.dispatcher.entries.pop(job, None)
         if entry is not None:
             self._relay.forget(job)
