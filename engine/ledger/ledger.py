@@ -179,13 +179,13 @@ class Ledger(PictureCleanup):
         return True
 
     async def final(self, job: str) -> Final | None:
-        """Read the final event as it is on record, or None while the job is unfinished."""
+        """Read the final event as it is on record; None while the job is unfinished, or not there."""
         drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
         async with self.reading() as connection:
             row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
             rows = (await connection.execute(drawn.order_by(PictureRow.number))).all()
         if row is None:
-            raise LedgerError(f"There is no job {job} in the ledger.")
+            return None
         pictures = await asyncio.to_thread(pictures_of, rows, self.media.get) if rows else ()
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 

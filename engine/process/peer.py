@@ -1,4 +1,4 @@
-"""A process on a ledger that many share, on PostgreSQL, without owner or lock: it asks or works or both."""
+"""A process on a ledger that many share, on PostgreSQL, without owner or lock: it asks, or works."""
 
 import asyncio
 import logging

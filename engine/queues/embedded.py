@@ -10,8 +10,8 @@ import socket
 import time
 from collections.abc import AsyncGenerator
 
-from engine.errors import BusyError, OwnerGoneError
-from engine.events import Event, Loading, is_final
+from engine.errors import KIND_SENTENCE, BusyError, OwnerGoneError
+from engine.events import Event, Failed, Loading, is_final
 from engine.ledger.ledger import Ledger
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.plan.job import Job, Request, Status
@@ -66,9 +66,8 @@ class EmbeddedQueue:
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         entry = self.dispatcher.entries.get(job)
         if entry is None:
-            final = await self._ledger.final(job)
-            if final is not None:
-                yield final
+            gone = Failed(job=job, attempt=1, message=KIND_SENTENCE, reason="its row was deleted")
+            yield await self._ledger.final(job) or gone
             return
         inbox = Inbox()
         entry.followers.add(inbox)
