@@ -109,6 +109,26 @@ def test_the_reports_prompts_come_first_and_once(tmp_path: Path) -> None:
     assert prompts == (BRACELET, NECKLACE, "a photo antique TOK jewellery")
 
 
+def test_a_card_says_what_was_trained_upon_which_base(tmp_path: Path) -> None:
+    path = make_recipe(tmp_path / "r.toml", tmp_path, tmp_path)
+    recipe = load_image_recipe(path, ("lora.text_encoders=true", 'base.id="org/base"'))
+    done = {
+        "base": {"id": "org/base", "digest": "sha256:b", "commit": "c0ffee"},
+        **dict.fromkeys(("pictures", "held_out_pictures", "captions_cut", "steps", "seconds"), 1),
+        **{
+            "dropped": {},
+            "shapes": [],
+            "data": "",
+            "resolution": 64,
+            "device": "",
+            "chosen_step": 1,
+        },
+    }
+    card = image_model_card(recipe, {"stages": {"train_image": done}}, "sha256:1")
+    assert "`org/base` (sha256:b, c0ffee)" in card
+    assert "UNet and text encoders" in card and "UNet only" not in card
+
+
 def test_the_page_says_what_was_measured() -> None:
     memory = {"pictures": 9, "p95": 0.9, "p99": 0.95, "near_duplicates": 0}
     values = {

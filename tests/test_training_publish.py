@@ -16,11 +16,11 @@ from engine.weights.weight_files import digest_of
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.publish import publish
-from training.run.expert_card import require_room
+from training.run.expert_card import facts_lines, require_room
 from training.run.recipe import Recipe, load_recipe
 from training.sources.text_folder import FolderSource
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
-from training.text.model_card import facts, limits, model_card
+from training.text.model_card import limits, model_card
 from training.train_text import train
 
 pytest_plugins = ["training_fixtures"]
@@ -168,8 +168,10 @@ def test_the_card_of_an_expert_free_in_the_us_only_says_so(tmp_path: Path) -> No
 def test_the_card_cites_the_recipe_that_was_trained(tmp_path: Path) -> None:
     recipe = load_recipe(make_recipe(tmp_path / "r.toml"))
     record = {"stages": {"train_text": {"recipe_digest": "sha256:then"}}}
-    assert "`gloom-tiny` (sha256:then)" in facts(recipe, record, "sha256:0")
-    assert recipe.digest in facts(recipe, {}, "sha256:0")
+    assert "`gloom-tiny` (sha256:then)" in facts_lines(
+        recipe, record["stages"]["train_text"], "", "sha256:0"
+    )
+    assert recipe.digest in facts_lines(recipe, {}, "", "sha256:0")
 
 
 def test_the_card_says_slurs_were_left_out_only_if_they_were(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 from PIL import Image
 from rich.console import Console
 
+from training.images.evaluation import report
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.run import stage
 from training.run.evaluation import command_line, next_line, write_report
@@ -31,7 +32,6 @@ def evaluate_image(
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     from training.images.drawing.grid import save_png
-    from training.images.evaluation import report
     from training.images.evaluation.measures import WRITERS, measures_of
 
     told("loading")
@@ -94,24 +94,16 @@ def main(
     run = stage.open_run(recipe, runs)
     with Console().status("loading") as status, stage.memory_told(MEMORY_HELP):
         values = evaluate_image(recipe, run, base, samples, judge, status.update)
-    sets = [("set", change, None) for change in changes or ()]
-    more = [("samples", samples, SAMPLES), ("judge", judge and judge.name, None)]
-    write_down(
-        recipe, run, values, command_line("evaluate_image", [recipe_file], base, *sets, *more)
-    )
-    stage.say(next_line("publish", recipe_file, base, runs, changes))
-
-
-def write_down(recipe: ImageRecipe, run: Path, values: dict[str, Any], command: str) -> None:
-    from training.images.evaluation import report
-
+    given = (*(("set", change, None) for change in changes or ()), ("data", data, None))
+    more = (*given, ("samples", samples, SAMPLES), ("judge", judge, None))
+    command = command_line("evaluate_image", [recipe_file], base, *more)
     page = report.page(recipe.expert.title or recipe.expert.name, values, command)
-    path = write_report(run / "evaluation", page, values)
-    lines = report.lines_of(values)
+    path, lines = write_report(run / "evaluation", page, values), report.lines_of(values)
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
     note_stage(run, recipe, "evaluate_image", facts)
-    for line in [*lines, f"Report: {path}"]:
+    for line in (*lines, f"Report: {path}"):
         stage.say(line)
+    stage.say(next_line("publish", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

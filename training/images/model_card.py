@@ -5,7 +5,7 @@ from typing import Any
 from engine.weights.bases import SHIPPED
 from training.images.lora_files import WEIGHTS
 from training.images.recipe import ImageRecipe
-from training.run.expert_card import folder_of
+from training.run.expert_card import facts_lines, folder_of
 from training.run.recipe import placeless
 
 OPEN_RAIL = (
@@ -34,7 +34,7 @@ def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -
         f"instance_prompt: {recipe.data.instance_prompt}\n---",
         f"# {title}: a LoRA for pictures",
         recipe.run.about,
-        facts(recipe, done, digest),
+        facts_lines(recipe, done, facts(recipe), digest),
         "## What it learnt from",
         learnt_from(done),
         "## Rights",
@@ -51,18 +51,12 @@ def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def facts(recipe: ImageRecipe, done: dict[str, Any], digest: str) -> str:
-    """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
-    lora = recipe.lora
-    kind = "DoRA" if lora.dora else "rank-stabilised LoRA" if lora.rslora else "LoRA"
-    vae = f", VAE `{placeless(recipe.base.vae)}`" if recipe.base.vae else ""
-    token = f"- Its word: `{recipe.expert.token}`\n" if recipe.expert.token else ""
-    return (
-        f"- Base: `{placeless(recipe.base.id)}`{vae}\n"
-        f"- {kind} rank {lora.rank}, alpha {lora.alpha:g}, target `{lora.target}`, UNet only\n{token}"
-        f"- Recipe: `{recipe.run.name}` ({done.get('recipe_digest', recipe.digest)})\n"
-        f"- Adapter: {digest}"
-    )
+def facts(recipe: ImageRecipe) -> str:
+    """Say which parts were trained, and what else is loaded or said with the LoRA."""
+    parts = "UNet and text encoders" if recipe.lora.text_encoders else "UNet only"
+    vae = f"\n- VAE: `{placeless(recipe.base.vae)}`" if recipe.base.vae else ""
+    token = f"\n- Its word: `{recipe.expert.token}`" if recipe.expert.token else ""
+    return f", {parts}{vae}{token}"
 
 
 def learnt_from(done: dict[str, Any]) -> str:

@@ -29,9 +29,9 @@ def command_line(
     """
     words = [python() if whole else "python", "-m", f"training.{stage}"]
     words += [str(path) if whole else path.name for path in recipes]
-    model = str(base) if base and whole else base and base.name
-    for name, value, usual in (("base", model, None), *options):
-        words += [f"--{name}", str(value)] if value != usual else []
+    for name, value, usual in (("base", base, None), *options):
+        told = value.name if isinstance(value, Path) and not whole else value
+        words += [f"--{name}", str(told)] if value != usual else []
     return shlex.join(words)
 
 

@@ -8,7 +8,7 @@ from tomlkit import TOMLDocument
 
 from training.errors import NotPublished
 from training.images.recipe import ImageRecipe
-from training.run.recipe import Recipe
+from training.run.recipe import Recipe, placeless
 
 AnyRecipe = Recipe | ImageRecipe
 
@@ -18,6 +18,20 @@ BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others app
 def folder_of(profile: str) -> str:
     """Name the folder of a profile's adapter, beside the card: no two profiles share one."""
     return BESIDE if profile == "embedded" else f"{BESIDE}-{profile}"
+
+
+def facts_lines(recipe: AnyRecipe, trained: dict[str, Any], more: str, digest: str) -> str:
+    """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
+    lora, base = recipe.lora, trained.get("base", {})
+    known = ", ".join(filter(None, (base.get("digest"), base.get("commit"))))
+    kind = "DoRA" if lora.dora else "rank-stabilised LoRA" if lora.rslora else "LoRA"
+    return (
+        f"- Base: `{placeless(recipe.base.id)}`{known and f' ({known})'}\n"
+        f"- {kind}: rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, target "
+        f"`{lora.target}`{more}\n"
+        f"- Recipe: `{recipe.run.name}` ({trained.get('recipe_digest', recipe.digest)})\n"
+        f"- Adapter: {digest}"
+    )
 
 
 def require_room(recipe: AnyRecipe, card: Path, replace: bool) -> None:

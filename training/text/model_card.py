@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from training.run.expert_card import facts_lines
 from training.run.recipe import Recipe, placeless
 
 GEMMA_NOTICE = (
@@ -30,11 +31,12 @@ def is_gemma(recipe: Recipe) -> bool:
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
     base, held = placeless(recipe.base.id), recipe.rights
     gemma = GEMMA_WORDS if is_gemma(recipe) else ""
+    trained = record.get("stages", {}).get("train_text", {})
     parts = [
         f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
         f"# {recipe.expert.title or recipe.expert.name}: a LoRA adapter",
         recipe.run.about or f"Writes in the manner of {recipe.expert.title or recipe.expert.name}.",
-        facts(recipe, record, digest),
+        facts_lines(recipe, trained, "", digest),
         "## What it learnt from",
         learnt_from(recipe, record),
         "## Rights",
@@ -47,22 +49,6 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
         limits(recipe),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def facts(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
-    """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
-    trained = record.get("stages", {}).get("train_text", {})
-    base = ", ".join(filter(None, (trained.get("base", {}).get(k) for k in ("digest", "commit"))))
-    kind = "DoRA" if recipe.lora.dora else "rank-stabilised LoRA" if recipe.lora.rslora else "LoRA"
-    return "\n".join(
-        (
-            f"- Base: `{placeless(recipe.base.id)}`{base and f' ({base})'}",
-            f"- {kind}: rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}, "
-            f"dropout {recipe.lora.dropout:g}, target `{recipe.lora.target}`",
-            f"- Recipe: `{recipe.run.name}` ({trained.get('recipe_digest', recipe.digest)})",
-            f"- Adapter: {digest}",
-        )
-    )
 
 
 def learnt_from(recipe: Recipe, record: dict[str, Any]) -> str:
