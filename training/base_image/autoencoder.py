@@ -109,10 +109,7 @@ def fit_autoencoder(
 
 
 def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:
-    """Measure on pictures that were never trained on, and show eight of them beside the original.
-
-    Sharpness is the share of the originals' finest detail that the copies have.
-    """
+    """Measure error and share of finest detail on unseen pictures, and show eight of them."""
     coder.eval()
     with torch.no_grad():
         spread = np.linspace(0, len(unseen) - 1, min(64, len(unseen))).astype(int).tolist()

@@ -1,7 +1,4 @@
-"""Compose two captions of a description: the full one, and one that the encoders read to its end.
-
-SDXL's two text encoders read 75 tokens and drop the rest unsaid.
-"""
+"""Compose two captions of a description: all of it, and the 75 tokens that SDXL's encoders read."""
 
 import re
 from collections.abc import Iterator
@@ -57,10 +54,7 @@ def require_prefix(table: CaptionTable) -> None:
 
 
 def shorten(description: Description, prefix: str, limit: int) -> str:
-    """Keep the most visible parts that fit into `limit` tokens together with the prefix.
-
-    Of a part that does not fit, its first whole phrases are kept.
-    """
+    """Keep of the most visible parts the whole phrases that fit into `limit` tokens."""
     caption = prefix
     for part in parts_of(description):
         phrases = re.split(r"(?<=[,;:])\s+", part)

@@ -101,11 +101,7 @@ def ask(
 def write_captions(
     data: Path, questions: list[Question], journal: Journal, table: CaptionTable
 ) -> dict[str, Any]:
-    """Write a line for every picture that has an answer, in the order of the metadata.
-
-    Without an answer a picture keeps the caption it had, as do pictures that are no longer here.
-    Gives the number of captions, and what has none.
-    """
+    """Write a line for every picture that has an answer; the others keep the caption they had."""
     path = data / CAPTIONS
     before = {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
     rows, without = [], Counter[str]()

@@ -38,10 +38,7 @@ def base_folder(recipe: ImageRecipe, folder: Path | None = None) -> Path:
 
 
 def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDiffusionXLPipeline":
-    """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made.
-
-    Raises ModelError.
-    """
+    """Load the base in the recipe's precision, frozen; its VAE in fp32. Raises ModelError."""
     base, whole = recipe.base, torch.float32
     vae = open_vae(base.vae, whole) if base.vae else None
     kinds = {"default": compute_type(recipe.training.precision), "vae": whole}
@@ -98,10 +95,7 @@ def trained_weights(pipeline: Any) -> dict[str, "Tensor"]:
 
 
 def add_lora(pipeline: Any, lora: ImageLora, seed: int) -> None:
-    """Put a LoRA in fp32 on the UNet, and on the text encoders if the recipe asks for it.
-
-    It is fresh, or begins as the file that the recipe names. Raises BadRecipe or ModelError.
-    """
+    """Put a LoRA in fp32 on the UNet and perhaps the text encoders: fresh, or begun as a file."""
     from diffusers.training_utils import cast_training_params
 
     base = layers_of(pipeline) if lora.start else {}

@@ -112,10 +112,7 @@ class ImageSession(RunSession):
         )
 
     def prepare_samples(self) -> Embeddings:
-        """Put the LoRA on, and all that VAE and text encoders say of the pictures on disk.
-
-        The UNet is not on the device meanwhile, for small GPUs.
-        """
+        """Put the LoRA on, and what VAE and text encoders say on disk while the UNet is elsewhere."""
         recipe, pipeline = self.recipe, self.pipeline
         cache = Cache(self.run / "cache", self.pictures.due)
         latents = Latents(cache, pipeline.vae, self.device)

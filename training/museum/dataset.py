@@ -1,7 +1,4 @@
-"""Write the rights and the lock of a data folder, and compare it with its lock and the museum.
-
-images/<id>.jpg   metadata.jsonl   rights.json   harvest.lock.json   dropped.jsonl
-"""
+"""Write the rights and the lock of a data folder, and compare it with its lock and the museum."""
 
 import json
 from datetime import UTC, datetime

@@ -32,10 +32,7 @@ class Pictures:
         self.facts = {row["image_id"]: row for row in read_lines(journal)}
 
     def take(self, image_id: str, address: str) -> Facts:
-        """Give the picture's facts, fetching it if it is not here.
-
-        Raises NoPicture, or SourceFault when the server has gone silent.
-        """
+        """Give the facts of a picture, fetched if it is not here. Raises NoPicture or SourceFault."""
         path = self.data / file_name(image_id)
         known = self.facts.get(image_id)
         if known and path.exists() and path.stat().st_size == known["bytes"]:

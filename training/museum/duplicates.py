@@ -43,10 +43,7 @@ def colours(picture: Image.Image) -> str:
 def without_duplicates(
     rows: Sequence[Row], bits: int = BITS
 ) -> tuple[list[Row], list[tuple[Row, str]]]:
-    """Keep pictures in their order; give those dropped with the one each repeats.
-
-    Of pictures that are alike the largest stays; of equal ones the first.
-    """
+    """Keep of like pictures the largest, or the first; give the rest with the one each repeats."""
     if not rows:
         return [], []
     hashes = array_of(rows, "dhash").view(np.uint64)

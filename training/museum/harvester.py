@@ -67,10 +67,7 @@ class Harvester:
         self.dropped.append({"system_number": number, "image_id": image, "reason": reason})
 
     def fetch(self, found: Found, terms: tuple[str, ...]) -> Row:
-        """Fetch an object's picture and write its line; the two expire together, by the older one.
-
-        Raises NoPicture for one that the recipe does not take.
-        """
+        """Fetch a picture and write its line, which expire by the older of them. Raises NoPicture."""
         if not found.base:
             raise NoPicture("no image address")
         full, number = self.museum.full(found.system_number), found.system_number

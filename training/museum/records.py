@@ -1,7 +1,6 @@
-"""Read the museum's JSON, validated once, and make a piece of jewellery of it.
+"""Read the museum's JSON, validated once; nearly every field may be empty, null or missing.
 
-Two shapes of search answers are in use (with `_imagesMeta` and without); nearly every field may be
-empty, null or missing. Field names: developers.vam.ac.uk/guide/v2.
+Field names: developers.vam.ac.uk/guide/v2. Two shapes of search answers are in use.
 """
 
 import html

@@ -48,10 +48,7 @@ def rows_here(data: Path) -> list[dict[str, Any]]:
 
 
 def retention_of(data: Path) -> float | None:
-    """Count the days a folder's content may stay; None for one without a limit.
-
-    Rights that cannot be read count as the museum's four weeks.
-    """
+    """Count the days a folder's content may stay, or None; the museum's if it cannot be read."""
     try:
         rights = json.loads((data / RIGHTS).read_text(encoding="utf-8"))
         return float(rights.get("retention_days") or 0) or None

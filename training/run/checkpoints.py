@@ -1,7 +1,6 @@
 """Checkpoints of a run: written whole or not at all, the last two and the best kept.
 
-A checkpoint holds the adapter's weights, the optimiser's state and how far the run has come.
-The order of blocks and the dropout draws follow from seed and step, so they need no state.
+Orders and dropout draws follow from seed and step, so they need no state.
 """
 
 import json

@@ -37,8 +37,7 @@ def facts_lines(recipe: AnyRecipe, trained: dict[str, Any], more: str, digest: s
 def require_room(recipe: AnyRecipe, card: Path, replace: bool) -> None:
     """Raise NotPublished when publishing would take weights from a profile unasked.
 
-    `card` lies in the folder published to, or does not exist. Not even `replace` takes the folder
-    that another profile's weights lie in: cards of older versions gave every profile the same one.
+    Not even `replace` takes the folder that another profile's weights lie in.
     """
     expert, folder = recipe.expert, folder_of(recipe.expert.profile)
     values = tomlkit.parse(card.read_text(encoding="utf-8")) if card.exists() else {}

@@ -60,10 +60,7 @@ def purge(root: Path, now: float) -> list[Path]:
 
 
 def delete(folder: Path) -> None:
-    """Delete a folder, its stamp last: what a kill leaves behind is still due.
-
-    Somebody else may be deleting it too; what is gone already is no fault.
-    """
+    """Delete a folder, its stamp last, though somebody else may too: what a kill leaves is still due."""
     while folder.exists():
         with suppress(FileNotFoundError):
             for path in list(folder.iterdir()):

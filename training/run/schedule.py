@@ -1,7 +1,4 @@
-"""Decide what comes when: learning rates, orders and seeds of draws. Pure: a resumed run agrees.
-
-Every draw follows from the seed, the step and the sample, never from what was drawn before.
-"""
+"""Decide what comes when, by the seed, the step and the sample alone, so that a resumed run agrees."""
 
 import hashlib
 import math

@@ -1,8 +1,7 @@
 """The Guardian's Open Platform: search, and paging through everything a search finds.
 
-Read from the official client and field notes (shared facts, 2026): `page` stops working deep in a
-search, `/content/{last id}/next` does not; its order and page size must be those of the first
-answer. Errors carry no Retry-After but `ratelimit-reset`.
+`page` stops working deep in a search, `/content/{last id}/next` does not; its order and page size must
+be those of the first answer. Errors carry no Retry-After but `ratelimit-reset`.
 """
 
 from collections.abc import Iterator

@@ -14,10 +14,7 @@ from training.text.data.works import Work
 
 @dataclass
 class HubSource:
-    """Join consecutive rows of one work; without a work column a split is one work.
-
-    `raw` rows stay as they are, a paragraph each.
-    """
+    """Join consecutive rows of one work, or of a split; `raw` rows stay as they are."""
 
     origin: HubOrigin
     licence: str

@@ -69,10 +69,8 @@ def cuts_of(
     name: str,
     resized_first: bool = False,
 ) -> tuple[Cut, ...]:
-    """List where a picture may be cut: the middle first, the others drawn from its name.
-
-    The picture is resized so that it just covers the bucket, and nothing is ever padded; with
-    `resized_first` that size counts as its original one.
+    """List where a picture, resized to just cover the bucket, may be cut: the middle first, the others
+    drawn from its name. With `resized_first` that size counts as its original one.
     """
     scale = max(bucket[0] / size[0], bucket[1] / size[1])
     resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))

@@ -1,9 +1,7 @@
 """A folder of captioned pictures: its rows, its rights, what is held out.
 
-`metadata.jsonl` names the pictures, one JSON object a line: `file_name` (or `file`), `text` (or
-`caption`), and what else is known of each (`system_number`, `width`, `source_url`, ...). Without it
-every picture counts. A `.txt` file beside a picture comes before the listing's text, captions in
-`metadata_gpt4.jsonl` (`caption`, `caption_short`) before both.
+`metadata.jsonl` names them, a JSON object a line; without it every picture counts. A `.txt` file beside
+a picture comes before the listing's text, captions in `metadata_gpt4.jsonl` before both.
 """
 
 import hashlib

@@ -35,10 +35,7 @@ class DrawRequest:
 def draw(
     pipeline: Any, wishes: Iterable[DrawRequest], shown: Validation, size: int
 ) -> Iterator[Image.Image]:
-    """Draw squares of `size` pixels, one after another, as a recipe's validation pictures are.
-
-    Raises TrainingStopped for one that is not finite.
-    """
+    """Draw squares of `size` pixels as a recipe's validation pictures are, one after another."""
     for wish in wishes:
         with torch.no_grad():
             latents = pipeline(

@@ -1,7 +1,4 @@
-"""Does a picture show what was asked? The judge of renders says what it sees, where that is known.
-
-It is itself judged on held-out photographs.
-"""
+"""Does a picture show what was asked? The judge of renders says what it sees."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -70,10 +70,7 @@ def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]
 def asked_and_answered(
     work: Work, tokenizer: "PreTrainedTokenizerBase", template: str
 ) -> tuple[list[int], list[int]]:
-    """Give the tokens of a prompt, as they are put to the model, and those of its answer.
-
-    "plain" puts them as the bot does, "chat" through the base's own chat template.
-    """
+    """Tokenize a prompt, as the bot puts it or by the base's chat template, and its answer."""
     if template == "plain":
         bos, eos = opening_token(tokenizer), tokenizer.eos_token_id
         asked = [bos] if bos is not None else []

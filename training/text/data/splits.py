@@ -1,7 +1,4 @@
-"""Split works into training, validation and test: by work, never by row. Pure.
-
-A corpus that is one single work is split into contiguous spans instead, when its recipe says so.
-"""
+"""Split works into training, validation and test: by work, or by contiguous spans of each. Pure."""
 
 import hashlib
 from collections.abc import Sequence

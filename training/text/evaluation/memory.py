@@ -50,10 +50,7 @@ def common(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 def extract(model: Any, blocks: Sequence[Block]) -> dict[str, float]:
-    """Give each block's first 50 tokens and compare a greedy continuation with the next 50.
-
-    Tells the share of prefixes continued exactly, and the tokens right at the start on average.
-    """
+    """Continue each block's first 50 tokens greedily, and compare with the next 50."""
     chosen = [block.tokens for block in blocks if len(block.tokens) >= 2 * PREFIX]
     if not chosen:
         return {"tried": 0, "exact": 0.0, "run": 0.0}
