@@ -13,9 +13,9 @@ from tiny_models import byte_fallback
 
 from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
-from engine.backends.mixing.architectures import make_decoder
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
+from engine.backends.mixing.layouts import make_decoder
 from engine.backends.mixing.sampler import choose
 from engine.backends.mixing.scheduler import MixingScheduler
 from engine.backends.mixing.sequence import TextSequence

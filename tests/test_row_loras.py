@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_sdxl import make_pipeline
 
-from engine.backends.diffusion.loras import activate, load_lora
-from engine.backends.diffusion.row_loras import RowLoras, Strengths
+from engine.backends.diffusion.loras import RowLoras, Strengths, activate, load_lora
 from engine.weights.picture_layers import layers_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")

@@ -71,7 +71,7 @@ class ResidentBase:
 
 def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> ResidentBase:
     """Use a loaded base's transformers model up. Raises UnmixableError, and then it is as it was."""
-    from engine.backends.mixing.architectures import make_decoder
+    from engine.backends.mixing.layouts import make_decoder
     from engine.backends.mixing.scheduler import MixingScheduler
 
     model, tokenizer = loaded.model, loaded.tokenizer

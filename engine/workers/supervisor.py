@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -46,12 +47,11 @@ class Supervisor:
     """Keep one child process for each medium that was needed, connected to `socket` (or the owner's)."""
 
     def __init__(self, settings: Settings, *, socket: Path | None = None) -> None:
-        self._settings = settings
-        self._socket = socket
+        self._settings, self._socket = settings, socket
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, asyncio.Event] = {}
         self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
-        self._failed_starts: dict[str, int] = {}
+        self._failed_starts: defaultdict[str, int] = defaultdict(int)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._started = False
 
@@ -82,7 +82,7 @@ class Supervisor:
         while wanted():
             await need.wait()
             need.clear()
-            self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
+            self._failed_starts[medium] += 1
             cannot = ""
             try:
                 code = await self._run(medium)

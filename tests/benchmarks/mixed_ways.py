@@ -12,8 +12,8 @@ from typing import Any
 
 from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
-from engine.backends.mixing.architectures import make_decoder
 from engine.backends.mixing.kernels import Precision
+from engine.backends.mixing.layouts import make_decoder
 from engine.backends.mixing.sampler import Draw
 from engine.backends.mixing.scheduler import MixingScheduler
 from engine.backends.mixing.sequence import TextSequence

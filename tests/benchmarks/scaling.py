@@ -15,8 +15,8 @@ import psutil
 
 from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, AdapterKey
-from engine.backends.mixing.gemma import Gemma2
 from engine.backends.mixing.kernels import Precision
+from engine.backends.mixing.layouts import Gemma2
 from engine.backends.mixing.scheduler import MixingScheduler
 from tests.benchmarks.decode_profile import step_seconds
 from tests.benchmarks.figures import Figure, clock, middle

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.backends.diffusion.denoise import Canvas
+from engine.backends.diffusion.loras import Strengths
 from engine.backends.diffusion.previews import Projection, side_by_side
-from engine.backends.diffusion.row_loras import Strengths
 from engine.backends.job_channel import JobChannel
 from engine.backends.png import pictures_of, preview_of
 from engine.errors import ModelError

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.backends.diffusion.loras import Lora, activate, load_lora
+from engine.backends.diffusion.loras import Lora, RowLoras, Strengths, activate, load_lora
 from engine.backends.diffusion.previews import Projection, read_projection
 from engine.backends.diffusion.prompt_encoder import Encoder
-from engine.backends.diffusion.row_loras import RowLoras, Strengths
 from engine.backends.model_loading import loading, placement
 from engine.errors import ModelError
 from engine.plan.cards import Weights

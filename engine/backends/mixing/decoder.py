@@ -1,8 +1,7 @@
 """What every layout shares: one forward over the packed tokens of a step, from ids to logits.
 
-A layout file (llama.py, gemma.py) says what its block does between the two. The numbers
-are transformers' own: weights, rotary frequencies and configuration come from its loaded model. The
-residual stays in float32, whatever the products are made in.
+A class of layouts.py says what its block does between the two. The numbers are transformers' own:
+weights, rotary frequencies and configuration come from its loaded model. The residual is in float32.
 """
 
 import math

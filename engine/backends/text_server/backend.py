@@ -250,7 +250,8 @@ class OpenAIBackend:
         expert = self._registry.named(job.expert)
         if job.plain or expert is None or not self._registry.weights(expert).adapter:
             return ""
-        return f"server:{self._numbered.names.get(job.expert, model) if self._numbered else model}"
+        numbered = self._numbered.of.get(job.expert) if self._numbered else None
+        return f"server:{numbered[1] if numbered else model}"
 
 
 async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:

@@ -10,8 +10,7 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedAdapters:
-    of: dict[str, int]
-    names: dict[str, str]
+    of: dict[str, tuple[int, str]]  # by expert: its number, and the server's name for it
     all: tuple[int, ...]
 
     def wish(self, expert: str) -> dict[str, Any]:
@@ -19,7 +18,7 @@ class ServedAdapters:
         cache does not know which adapter made its keys and values (llama.cpp #26207): it is not used."""
         if not self.all:
             return {}
-        own = self.of.get(expert)
+        own = self.of[expert][0] if expert in self.of else None
         scales = [{"id": n, "scale": float(n == own)} for n in self.all]
         return {"lora": scales, "cache_prompt": False}
 
@@ -41,8 +40,4 @@ def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
             )
         if expert in experts:
             found[expert] = (entry["id"], path.name)
-    return ServedAdapters(
-        of={expert: one for expert, (one, _) in found.items()},
-        names={expert: name for expert, (_, name) in found.items()},
-        all=tuple(sorted(entry["id"] for entry in entries)),
-    )
+    return ServedAdapters(of=found, all=tuple(sorted(entry["id"] for entry in entries)))

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.backends.diffusion.row_loras import Strengths
+from engine.backends.diffusion.loras import Strengths
 from tests.benchmarks.gpu.day import Day
 from tests.benchmarks.gpu.shapes import EXPERTS, IMAGE_TARGETS, RANK
 

@@ -94,7 +94,7 @@ def build_mixer(day: Day, slots: int) -> Any:
     """The product's batch around the same base, in bfloat16."""
     from engine.backends.counters import Counters
     from engine.backends.mixing.adapters import AdapterKey
-    from engine.backends.mixing.architectures import make_decoder
+    from engine.backends.mixing.layouts import make_decoder
     from engine.backends.mixing.scheduler import MixingScheduler
 
     model = build_gemma(day)

@@ -1,4 +1,4 @@
-"""The layouts of Gemma 2 and, text only, Gemma 3."""
+"""The layouts that the mixing engine knows: what a block of each does, and which model has which."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,20 @@ import torch
 
 from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope
 from engine.backends.mixing.kernels import Precision
+from engine.errors import UnmixableError
+
+
+class Llama(Decoder):
+    """SmolLM2, Llama and their kin."""
+
+    def _block(self, x: torch.Tensor, layer: Layer, batch: Batch, rope: Rope) -> torch.Tensor:
+        h = self._norm(x, layer.norms["input_layernorm"])
+        qk, v = self._heads(layer.qkv(h, batch.mix))
+        q, k = self._turned(qk, rope)
+        seen = batch.attend(layer.number, q, k, v, scale=self.head_size**-0.5)
+        x.add_(layer.out(seen, batch.mix))
+        h = self._norm(x, layer.norms["post_attention_layernorm"])
+        return x.add_(layer.down(self._gated(layer.gate_up(h, batch.mix)), batch.mix))
 
 
 class Gemma2(Decoder):
@@ -78,3 +92,23 @@ class Gemma3(Gemma2):
         qk = qk.float()
         size = torch.linalg.vector_norm(qk, 2, -1, keepdim=True).hypot_(self._least_head)
         return torch.mul(qk, self._head_norms[layer.number]).div_(size).to(self.dtype)
+
+
+LAYOUTS: dict[str, type[Decoder]] = {"llama": Llama, "gemma2": Gemma2, "gemma3_text": Gemma3}
+FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with a text's length
+
+
+def make_decoder(model: Any, precision: Precision) -> Decoder:
+    config = model.config
+    layout = LAYOUTS.get(config.model_type)
+    if layout is None:
+        raise UnmixableError(f"The architecture {config.model_type} is not among {tuple(LAYOUTS)}.")
+    if getattr(config, "use_bidirectional_attention", False):
+        raise UnmixableError("The model attends in both directions.")
+    ropes = config.rope_parameters
+    for rope in [ropes] if "rope_type" in ropes else ropes.values():
+        if rope and rope.get("rope_type", "default") not in FIXED_ROPES:
+            raise UnmixableError(f"Its rotary positions are of the kind {rope['rope_type']}.")
+    if getattr(model, "quantization_method", None):
+        raise UnmixableError("Its weights are quantised by another library.")
+    return layout(model, precision)
