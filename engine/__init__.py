@@ -28,8 +28,7 @@ class Engine(Protocol):
     def follow(self, job: str) -> "AsyncGenerator[Event]":
         """Give the events of an accepted job: Queued, what happens, then one final event."""
 
-    async def call(self, method: Method, *arguments: Any) -> Any:
-        """Do what the method of that name promises."""
+    async def call(self, method: Method, *arguments: Any) -> Any: ...
 
     async def ask(self, plan: "Plan") -> None:
         """Accept it; an id that was accepted before is left as it is. Raises AskerError or OurError."""

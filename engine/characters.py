@@ -54,7 +54,6 @@ def well_formed(text: str) -> str:
 
 
 def _few(found: re.Match[str]) -> str:
-    """Keep at most MAX_MARKS combining marks, one after the other."""
     kept, marks = [], 0
     for c in found[0]:
         marks = marks + 1 if unicodedata.category(c) in ("Mn", "Me") else 0

@@ -86,7 +86,6 @@ def worst(verdicts: list[Verdict]) -> Verdict:
 
 
 def verdict_row(judged: Judged) -> dict[str, Any]:
-    """Give a verdict's columns, but for whom it is about and when."""
     return {
         "stage": judged.stage.value,
         "action": judged.verdict.action.value,

@@ -84,7 +84,6 @@ def _seen(c: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Undo signs and spaces between letters; numbers stay numbers."""
     kept: list[str] = []
     place = 0
     for number in _NUMBER.finditer(text):

@@ -115,7 +115,6 @@ _LIST = re.compile(rf"\b(?:{_WORDS})\b")
 
 
 def _near(first: str, second: str, words: int) -> re.Pattern[str]:
-    """Match in either order, with at most that many words between."""
     gap = rf"(?: \w+){{0,{words}}} "
     return re.compile(rf"\b{first}\b{gap}{second}\b|\b{second}\b{gap}{first}\b")
 

@@ -114,7 +114,6 @@ class _Pages:
         taken: "Future[tuple[int, asyncio.AbstractEventLoop]]",
         over: asyncio.Event,
     ) -> None:
-        """Serve until `over`; tells the port that it has `taken`, or 0."""
         application = web.Application()
         application.router.add_get("/healthz", self._alive)
         application.router.add_get("/readyz", self._ready)

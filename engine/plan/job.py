@@ -138,8 +138,6 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """One unfinished job as /queue shows it: no text, no asker."""
-
     job: str
     medium: str
     expert: str

@@ -55,7 +55,6 @@ def _said(text: str) -> list[str]:
 
 
 def noted(notes: tuple[str, ...], note: str) -> tuple[str, ...]:
-    """Put a note last, also one that is there already."""
     return (*(one for one in notes if one != note), note)
 
 

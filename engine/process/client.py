@@ -27,11 +27,10 @@ class ClientEngine(Engine):
         self._semantic = settings.semantic()
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        """Plan with this process's cards; the owner plans again, with those that it has."""
         return make_plan(request, self.registry, self._settings.max_length, job, self._semantic)
 
     async def ask(self, plan: Plan) -> None:
-        """Send the request, for a plan cannot travel."""
+        """Send the request, for a plan cannot travel: the owner plans again, with its own cards."""
         await self._send(Call(method="ask", request=plan.request, arguments=(plan.job.id,)))
 
     async def call(self, method: Method, *arguments: str) -> Any:

@@ -113,7 +113,6 @@ class Services:
 
     @repeated
     async def seen(self, platform: str, update: str) -> bool:
-        """Note an update; True if it was noted before."""
         row = {"platform": platform, "update": update, "at": self.ledger.clock()}
         async with self.ledger.writing(synced=False) as connection:
             return not await add(connection, SeenRow, row)

@@ -195,7 +195,6 @@ class Dispatcher:
         entry.tell(event)
 
     def _finish(self, entry: QueuedJob, event: Final) -> None:
-        """Record it, then tell what is on record."""
         medium, entry.ending = entry.job.medium, True
         extra = {"job": event.job, "expert": entry.job.expert}
         if isinstance(event, Finished):

@@ -53,6 +53,5 @@ class OrderedWriter:
         del self._lanes[job]
 
     async def close(self) -> None:
-        """Finish what was put, but for what the ledger refuses."""
         self._closing = True
         await end(*self._tasks, grace=CLOSE_SECONDS)

@@ -121,6 +121,5 @@ def _misfit(wanted: Shapes, found: Shapes) -> str:
 
 
 def _names(keys: list[str]) -> str:
-    """Name the first of them, and how many more there are."""
     first = ", ".join(key.removeprefix(PREFIX) for key in keys[:2])
     return f"{first} and {len(keys) - 2} more" if len(keys) > 2 else first

@@ -26,8 +26,7 @@ from engine.weights.bases import (
 )
 from engine.weights.weight_files import check_weights, damaged, sha256_of, write_sums
 
-TURN_SECONDS = 900.0  # while another process prepares a base here
-TURN_PAUSE = 0.2
+TURN_SECONDS, TURN_PAUSE = 900.0, 0.2  # while another process prepares a base here
 STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
 
 

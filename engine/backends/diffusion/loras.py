@@ -126,7 +126,6 @@ class RowLoras:
         self._own: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # by a layer's columns
 
     def leave(self) -> None:
-        """Let nothing act, and give the stacks' memory back."""
         for hook in self._hooks:
             hook.remove()
         self._names, self._hooks, self._table = [], [], []

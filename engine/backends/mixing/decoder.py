@@ -31,8 +31,6 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Layer:
-    """Hold one block's weights; `norms` by transformers' names."""
-
     number: int
     kind: str  # transformers' layer type: full_attention, sliding_attention
     qkv: MixedLinear

@@ -44,7 +44,6 @@ class KVCache:
 
     @property
     def token_bytes(self) -> int:
-        """Count one token's bytes in one row, all layers."""
         return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
     def reserve(self, rows: int, tokens: int) -> None:

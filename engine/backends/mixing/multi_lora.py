@@ -131,7 +131,6 @@ class Stacks:
             del self._sets[keys]
 
     def mix(self, rows: Sequence[AdapterKey], adapters: Mapping[AdapterKey, Adapter]) -> Mix:
-        """Say which row meets which of the adapters; BARE meets none."""
         present = tuple(sorted({key for key in rows if key != BARE}))
         if not present:
             return NO_MIX

@@ -7,7 +7,6 @@ longer than a piece. Writing rows stand first in the cache, those still being re
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable
 from itertools import islice
 
 import torch
@@ -45,14 +44,12 @@ class MixingScheduler:
         *,
         fixed: bool | None = None,
     ) -> None:
-        """`slots` and `cache_bytes`: 0 sizes them by the memory that is free. `fixed`: whether writing
-        rows are computed in fixed shapes; None: on a GPU, where such a step becomes a graph."""
+        """0 sizes `slots` and `cache_bytes` by free memory; `fixed` shapes are what a GPU's graphs need."""
         free = free_bytes(decoder.device)
         accelerated = decoder.device.type == "cuda"
         self._fixed = accelerated if fixed is None else fixed
         self._times = ACCELERATED if accelerated else 1
-        budget = cache_bytes or int(free * CACHE_SHARE)
-        self.decoder = decoder
+        budget, self.decoder = cache_bytes or int(free * CACHE_SHARE), decoder
         sizes = len(decoder.layers), decoder.kv_heads, decoder.head_size
         self.cache = KVCache(*sizes, decoder.dtype, decoder.device, budget)
         fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
@@ -117,7 +114,7 @@ class MixingScheduler:
         if not self._fixed:  # graphs are bound to where the cache is
             self.rest()
 
-    def _everyone(self) -> Iterable[TextSequence]:
+    def _everyone(self) -> list[TextSequence]:
         return [*self._rows, *self._waiting]
 
     @torch.inference_mode()

@@ -47,7 +47,6 @@ def worker_host_channel(worker_host: str) -> str:
 
 
 def queue_channel(queue: str) -> str:
-    """Name where workers are told of a job that waits in a queue."""
     return f"pastiche_q_{queue}"
 
 

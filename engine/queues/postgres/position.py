@@ -39,8 +39,6 @@ class Position:
 
 @dataclass(slots=True, eq=False)
 class Positions:
-    """`lost_after`: seconds until a silent worker is gone."""
-
     ledger: Ledger
     fingerprint: ServingFingerprint
     lost_after: float

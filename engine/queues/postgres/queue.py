@@ -146,7 +146,6 @@ class PostgresQueue:
         return [position.queued, Loading(job=job, attempt=0, what=what)]
 
     async def _warn(self, queue: str) -> None:
-        """Tell the operator, once for each queue, why nobody serves it."""
         if queue not in self._told:
             self._told.add(queue)
             hint = await self._positions.hint(queue)

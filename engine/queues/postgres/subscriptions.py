@@ -38,7 +38,6 @@ class Subscription:
     accepted: bool = False
 
     def tell(self, event: Event) -> None:
-        """Give it to every follower, unless an earlier attempt says it."""
         if not isinstance(event, Queued):
             if event.attempt < self.attempt:
                 return
@@ -69,7 +68,6 @@ class Subscriptions:
         return self.jobs.setdefault(job, Subscription())
 
     def leave(self, job: str, inbox: Inbox | None = None) -> None:
-        """Forget a follower, and the job when it has no other."""
         if subscription := self.jobs.get(job):
             subscription.followers -= {inbox}
             if not subscription.followers:
@@ -105,7 +103,6 @@ class Subscriptions:
             self.leave(job)
 
     async def _see(self, job: str) -> None:
-        """Tell an event that was too long to travel."""
         query = sa.select(ProgressRow.event).where(ProgressRow.job_id == job)
         try:
             words = await self._ledger.scalar(query)
