@@ -44,7 +44,7 @@ class MixingScheduler:
         *,
         fixed: bool | None = None,
     ) -> None:
-        """0 sizes `slots` and `cache_bytes` by free memory; `fixed` shapes are what a GPU's graphs need."""
+        """0 sizes `slots` and `cache_bytes` by free memory; a GPU's graphs need `fixed` shapes."""
         free = free_bytes(decoder.device)
         accelerated = decoder.device.type == "cuda"
         self._fixed = accelerated if fixed is None else fixed
