@@ -62,13 +62,9 @@ class Places:
         await self._database.change(ownerless.values(owner=who))
 
     def _subject(self, platform: str, kind: str, name: str) -> str:
-        match kind:
-            case "asker":
-                return self._database.person(platform, name)
-            case "place":
-                return self._database.place(platform, name)
-            case _:
-                return self._database.vault.lookup(f"{platform} {kind}", name)
+        return self._database.vault.lookup(
+            platform if kind == "asker" else f"{platform} {kind}", name
+        )
 
     async def rule(self, platform: str, kind: str, name: str, action: str) -> None:
         """Set "allow" or "deny" for an asker, place or server, or take either back with ""."""
@@ -93,16 +89,11 @@ class Places:
         where = {self._subject(platform, "place", place) for place in places}
         if server:
             where.add(self._subject(platform, "server", server))
-        query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action).where(
-            BlockRow.platform == platform
-        )
-        rows = await self._database.rows(query)
-        denied = {row.lookup for row in rows if row.action == "deny"}
-        allowed = {row.lookup for row in rows if row.action == "allow"}
+        query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action)
+        rows = await self._database.rows(query.where(BlockRow.platform == platform))
+        said = {row.action for row in rows if row.lookup in (who, *where)}
         lists = any(row.action == "allow" and row.kind != "asker" for row in rows)
-        if denied & {who, *where}:
-            return False
-        return not lists or bool(allowed & {who, *where})
+        return "deny" not in said and ("allow" in said or not lists)
 
     @repeated
     async def rename(self, platform: str, place: str, now: str) -> None:

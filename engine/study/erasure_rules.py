@@ -126,16 +126,11 @@ async def held(
     jobs = sa.select(JobRow.id).where(JobRow.request_id.in_(asked))
     found: dict[str, list[dict[str, Any]]] = {}
     for name, rule in RULES.items():
-        match rule.by:
-            case "pseudonym":
-                wanted = rule.column.in_(pseudonyms)
-            case "lookup":
-                wanted = rule.column == lookup
-            case "request":
-                wanted = rule.column.in_(asked if name == "requests" else jobs)
-            case _:
-                continue
-        query = sa.select(rule.column.class_.__table__).where(wanted)
+        if rule.by == "nobody":
+            continue
+        theirs: dict[str, Any] = {"pseudonym": pseudonyms, "lookup": [lookup], "request": jobs}
+        among = asked if name == "requests" else theirs[rule.by]
+        query = sa.select(rule.column.class_.__table__).where(rule.column.in_(among))
         rows = [dict(row) for row in (await connection.execute(query)).mappings()]
         if rows:
             found[name] = rows

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from engine.ledger.transactions import Database
 from engine.plan.job import Spot
-from engine.study.consent.panel import Panel
-from engine.study.consent.participants import Person, person_at
+from engine.study.consent.participants import Panel, Person, person_at
 from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures

@@ -28,11 +28,7 @@ SPAN = 6  # hours of a part of the day
 
 
 def _part_of_day(hour: str | None) -> str | None:
-    """Coarsen an hour to its quarter of the day.
-
-    >>> _part_of_day("17")
-    '12-17'
-    """
+    """Coarsen an hour to its quarter of the day."""
     if hour is None or "-" in hour:
         return hour
     first = int(hour) - int(hour) % SPAN
@@ -40,11 +36,7 @@ def _part_of_day(hour: str | None) -> str | None:
 
 
 def _language(locale: str | None) -> str | None:
-    """Coarsen a locale to its language.
-
-    >>> _language("en-GB")
-    'en'
-    """
+    """Coarsen a locale to its language."""
     return None if locale is None else locale.replace("_", "-").split("-")[0]
 
 

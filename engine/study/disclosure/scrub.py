@@ -145,11 +145,7 @@ _CALLED = re.compile(
 
 
 def find(text: str) -> list[Find]:
-    """Find what is to be taken out, in order, none overlapping another.
-
-    >>> [(f.kind, "Ask @jane or jo@x.org."[f.start : f.end]) for f in find("Ask @jane or jo@x.org.")]
-    [('handle', '@jane'), ('email', 'jo@x.org')]
-    """
+    """Find what is to be taken out, in order, none overlapping another."""
     found: list[Find] = []
     for kind, pattern in _COMPILED:
         spans: Iterable[tuple[int, int]] = (one.span() for one in pattern.finditer(text))
@@ -191,22 +187,14 @@ def _apart(found: list[Find]) -> list[Find]:
 
 
 def suspects(text: str) -> list[Find]:
-    """Find what may be a name, for a reader to decide: nothing here is taken out by itself.
-
-    >>> [s.kind for s in suspects("Yesterday I met Anna Rossi there.")]
-    ['name?']
-    """
+    """Find what may be a name, for a reader to decide: nothing here is taken out by itself."""
     found = [Find(kind="name?", start=m.start(), end=m.end()) for m in _NAME.finditer(text)]
     found += [Find(kind="name?", start=m.start(1), end=m.end(1)) for m in _CALLED.finditer(text)]
     return _apart(found)
 
 
 def replaced(text: str, found: Iterable[Find]) -> str:
-    """Put placeholders in the place of the finds (in order, apart).
-
-    >>> replaced("Ask @jane.", find("Ask @jane."))
-    'Ask [handle].'
-    """
+    """Put placeholders in the place of the finds (in order, apart)."""
     parts: list[str] = []
     end = 0
     for one in found:

@@ -18,12 +18,7 @@ _SPAN = 2**64
 
 
 def simple(key: bytes, experiment: str, unit: str, weights: Mapping[str, int]) -> str:
-    """Allocate a unit by itself.
-
-    >>> weights = {"base": 1, "lora": 1}
-    >>> simple(bytes(32), "e", "u1", weights) == simple(bytes(32), "e", "u1", weights)
-    True
-    """
+    """Allocate a unit by itself."""
     point = _number(key, f"{experiment}|{unit}") * sum(weights.values())
     for arm, weight in weights.items():
         point -= weight * _SPAN
@@ -35,23 +30,14 @@ def simple(key: bytes, experiment: str, unit: str, weights: Mapping[str, int]) -
 def blocked(
     key: bytes, experiment: str, position: int, weights: Mapping[str, int]
 ) -> tuple[str, int]:
-    """Allocate the unit that came as number `position` (from 0); return its arm and its block.
-
-    >>> arms = [blocked(bytes(32), "e", n, {"a": 1, "b": 1})[0] for n in range(8)]
-    >>> arms[:4].count("a"), arms[4:].count("a")
-    (2, 2)
-    """
+    """Allocate the unit that came as number `position` (from 0); return its arm and its block."""
     one = block_of(weights)
     block, place = divmod(position, len(one))
     return shuffled(key, f"{experiment}|block {block}", one)[place], block
 
 
 def block_of(weights: Mapping[str, int]) -> list[str]:
-    """Make the smallest block that keeps the weights; of two arms one of four, lest the last is known.
-
-    >>> block_of({"a": 2, "b": 4}), block_of({"a": 1, "b": 1})
-    (['a', 'b', 'b'], ['a', 'b', 'a', 'b'])
-    """
+    """Make the smallest block that keeps the weights, and of two arms one of four: none is known."""
     divisor = math.gcd(*weights.values())
     one = [arm for arm, weight in weights.items() for _ in range(weight // divisor)]
     return one * 2 if len(one) == 2 else one
@@ -61,9 +47,6 @@ def sides(key: bytes, name: str, number: int, length: int) -> int:
     """Say which of two stands first in pair `number`; in `length` pairs each does as often, or one more.
 
     One block is as long as a session, so that nobody can count what is left of it.
-
-    >>> sum(sides(bytes(32), "e|u", n, 10) for n in range(10))
-    5
     """
     block, place = divmod(number, length)
     order = shuffled(key, f"sides|{name}|{block}", (0, 1))

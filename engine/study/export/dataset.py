@@ -50,7 +50,6 @@ class Reading:
     `excerpts`: whose words may be published; `key`: by which its rows are renamed when they go out.
     """
 
-    study: str
     tables: Tables
     excerpts: frozenset[str]
     flow: Flow
@@ -73,7 +72,6 @@ async def read_study(database: Database, study: str) -> Reading:
     last = _last(consents)
     names = {person.name for person in people.values()}
     return Reading(
-        study=study,
         tables={
             name: [{column.name: row[column.name] for column in columns(name)} for row in rows]
             for name, rows in tables.items()

@@ -10,9 +10,8 @@ from engine.study.experiments.questions import Question
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.trials import Asked, labels_of, questions_of
 from engine.study.report.estimates import Estimate, estimated
-from engine.study.report.figures import Figure, interval
-from engine.study.report.plots import forest, stacked
-from engine.study.report.primary import excluded, without
+from engine.study.report.figures import Figure, forest, interval, stacked
+from engine.study.report.primary import excluded
 
 EVERYBODY = "all"
 MEANS = (
@@ -26,8 +25,10 @@ def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
     found: dict[Asked, list[Row]] = {}
     asked = questions_of(tables["experiments"])
-    for row in without(tables["answers"], excluded(tables)):
-        if row["counts"] and row["instrument"] != DEBRIEF:
+    out = excluded(tables)
+    for row in tables["answers"]:
+        left_out = (row["experiment"], row["pseudonym"]) in out
+        if row["counts"] and row["instrument"] != DEBRIEF and not left_out:
             key = (row["experiment"], row["instrument"], row["question"])
             found.setdefault(key, []).append(row)
     return [_figure(key, found[key], arms, asked.get(key)) for key in sorted(found)]

@@ -10,8 +10,7 @@ from engine.study.experiments.passages import pool_note
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
-from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.plots import forest, shares
+from engine.study.report.figures import Figure, count_of, forest, interval, shares
 from engine.study.report.primary import (
     Finding,
     arms_in_order,

@@ -26,10 +26,6 @@ def excluded(tables: Tables) -> set[tuple[str, str]]:
     }
 
 
-def without(rows: Sequence[Row], out: set[tuple[str, str]]) -> list[Row]:
-    return [row for row in rows if (row["experiment"], row["pseudonym"]) not in out]
-
-
 def arms_in_order(file: Mapping[str, Any]) -> list[str]:
     """Order arms as the comparison is read: the treated ones first, then the base alone."""
     arms = sorted(file.get("arms", ()), key=lambda arm: bool(arm.get("plain")))

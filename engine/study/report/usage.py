@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import share_by_person
-from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.plots import bars, shares
+from engine.study.report.figures import Figure, bars, count_of, interval, shares
 
 
 def usage(tables: Tables) -> list[Figure]:
