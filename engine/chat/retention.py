@@ -85,10 +85,7 @@ class Retention:
         return await self._ledger.scalars(_unended(self._ledger.clock()))
 
     async def silence(self) -> float | None:
-        """Count the seconds since the last round, or since the first thing to keep; None for neither.
-
-        Never less than 0, whatever the clock did.
-        """
+        """Count the seconds since the last round, or the first thing to keep; None for neither."""
         last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
         since = await self._ledger.scalar(last)
         if since is None:

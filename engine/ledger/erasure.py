@@ -83,10 +83,7 @@ def emptied(table: Any, columns: Sequence[str]) -> dict[str, Any]:
 async def cut_off_requests(
     connection: AsyncConnection, requests: Sequence[str], but_of: str = ""
 ) -> None:
-    """`cut_off` for requests, their jobs and answers; `but_of` is the asker whose own may keep them.
-
-    A job that runs needs its prompt; `Ledger.finish` takes it.
-    """
+    """`cut_off` for requests, jobs and answers, but not `but_of`'s; a running job keeps its prompt."""
     theirs = sa.select(RequestRow.id).where(RequestRow.asker_id != but_of)
     for chunk in chunks(requests):
         line = followers(RequestRow.__table__, chunk)

@@ -4,17 +4,14 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.errors import LedgerError, SetupError
 from engine.files import append, sync
+from engine.settings import Settings
 from engine.vault import KEY_BYTES, Vault
 
-if TYPE_CHECKING:
-    from engine.settings import Settings
 
-
-def load_vault(settings: "Settings", *, may_create: bool) -> Vault:
+def load_vault(settings: Settings, *, may_create: bool) -> Vault:
     """Get the key from PASTICHE_KEY or its file; made at the first start, never beside an old ledger."""
     if settings.key is not None:
         try:
@@ -24,11 +21,11 @@ def load_vault(settings: "Settings", *, may_create: bool) -> Vault:
     return Vault(load_key(key_file(settings), may_create=may_create))
 
 
-def has_key(settings: "Settings") -> bool:
+def has_key(settings: Settings) -> bool:
     return settings.key is not None or key_file(settings).exists()
 
 
-def key_file(settings: "Settings") -> Path:
+def key_file(settings: Settings) -> Path:
     """Name the key's file: outside the data folder, one for each data folder."""
     if settings.key_file is not None:
         path = settings.key_file.expanduser().absolute()

@@ -190,10 +190,7 @@ class Ledger(PictureCleanup):
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
     async def unfinished(self, only: str = "") -> list[UnfinishedJob]:
-        """Read all without a final state, oldest first, or `only` this one.
-
-        A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
-        """
+        """Read all without a final state, oldest first, or `only` this; an unreadable row fails."""
         query = (
             sa.select(
                 JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at, Asker.lookup

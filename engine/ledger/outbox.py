@@ -35,11 +35,7 @@ WAITING = Delivery.state.in_(("owed", "unsure"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """An answer that was accepted and is not known to have arrived.
-
-    `address` is what the client itself wrote, enough to answer there. `unsure`: it was on its way when
-    the process died, and may be there already.
-    """
+    """An answer not known to have arrived; `unsure`: it was on its way when the process died."""
 
     job: str
     address: str
@@ -141,10 +137,7 @@ class Outbox:
                 await blank_jobs(self._database, connection, [job])
 
     async def recover(self, gone: Collection[str] = ()) -> int:
-        """Mark as unsure what a sender was sending when it went; how many. At a start, and now and then.
-
-        `gone`: senders that are known to have ended. The module's own words tell of the others.
-        """
+        """Mark as unsure what senders that are `gone`, or silent too long, were sending; how many."""
         over = sa.or_(
             Delivery.due_at <= self._database.clock(),
             Delivery.sender.is_(None),

@@ -63,10 +63,7 @@ def on_server(settings: Settings) -> bool:
 
 
 def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | None, str | None]:
-    """Read (the schema the ledger has, the newest that this code knows). Raises LedgerError.
-
-    `scripts` is another folder of migrations than the program's own.
-    """
+    """Read (the ledger's schema, the newest of the program's or of `scripts`). Raises LedgerError."""
     known = _known(scripts)
     storage = storage_of(settings)
     if not storage.exists():
@@ -173,11 +170,7 @@ def opened(settings: Settings | None = None) -> Iterator[sa.Connection]:
 
 
 async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:
-    """Open the ledger's database with its vault, after checking that key and ledger belong together.
-
-    Its schema must be the newest: see make_ready. Commits that are not `synced` survive the end of
-    the process, but perhaps not a power cut.
-    """
+    """Open the ledger's database with its vault, its key checked; its schema must be the newest."""
     storage = storage_of(settings)
     vault = _vault(settings, new=False)
     database = storage.open(synced=synced)

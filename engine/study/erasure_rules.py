@@ -59,10 +59,7 @@ RULES = STUDY_RULES | chat_rights.RULES
 async def erase(
     connection: AsyncConnection, pseudonyms: Sequence[str], *, standing: bool
 ) -> list[str]:
-    """Delete what the study holds of these; with `standing`, the consent log too.
-
-    Return the names of their pictures. What others rated or wrote on from it goes or loses the words.
-    """
+    """Delete what the study holds of these, `standing` rows too if so; return the pictures' names."""
     if not pseudonyms:
         return []
     mine = sa.select(t.InteractionRow.id).where(t.InteractionRow.pseudonym.in_(pseudonyms))

@@ -30,20 +30,12 @@ class Answers:
 
     @property
     def written(self) -> str:
-        """Write four letters, as a button carries them.
-
-        >>> Answers(adult=True, use=False).written
-        'yn--'
-        """
+        """Write four letters, as a button carries them."""
         return "".join(_LETTERS[getattr(self, name)] for name in QUESTIONS)
 
     @classmethod
     def read(cls, letters: str) -> "Answers":
-        """Read four letters. Raises ValueError for anything else.
-
-        >>> Answers.read("yn--") == Answers(adult=True, use=False)
-        True
-        """
+        """Read four letters. Raises ValueError for anything else."""
         if len(letters) != len(QUESTIONS) or not set(letters) <= set(_VALUES):
             raise ValueError("no answers of ours")
         return cls(**{name: _VALUES[x] for name, x in zip(QUESTIONS, letters, strict=True)})
@@ -154,10 +146,7 @@ async def _last_row(connection: AsyncConnection, study: Study, pseudonym: str) -
 async def answered_since(
     connection: AsyncConnection, study: Study, pseudonym: str, form: str
 ) -> str:
-    """Look a form up: "saved" by it, "older" than the last word on record, or "" (still open).
-
-    Forms and rows are compared by what was on record when the form was made, not by the clock.
-    """
+    """Look a form up by the log, not the clock: "saved" by it, "older" than the last word, or ""."""
     mine = sa.select(ConsentRow.id).where(ConsentRow.form == form)
     if await connection.scalar(mine) is not None:
         return "saved"
@@ -192,10 +181,7 @@ def after_of(form: str) -> int:
 async def due_invitation(
     connection: AsyncConnection, study: Study, lookup: str, pseudonym: str, now: float
 ) -> str:
-    """Tell what it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
-
-    The row is held until the end of a transaction that writes.
-    """
+    """Tell what it is time for: "invited", "lapsed" (an older text) or ""; a writer holds the row."""
     consent = await last_consent(connection, study, pseudonym)
     if consent is not None and not (consent.granted and consent.lapsed):
         return ""

@@ -101,10 +101,7 @@ class Exclusion(_Part):
 
 
 class Quota(_Part):
-    """Validate how many units are taken of each answer to a question that stands before the first trial.
-
-    The arms are drawn within each answer. A place is held for a day by whoever has not come to the end.
-    """
+    """Validate how many units are taken of each answer to a question before the first trial."""
 
     question: QuestionName
     most: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1)]

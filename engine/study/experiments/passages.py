@@ -106,7 +106,6 @@ class Score:
     guesses: int
     right: int
     dprime: float | None = None
-    criterion: float | None = None
 
 
 def read_items(text: str, name: str) -> tuple[Item, ...]:
@@ -135,7 +134,7 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
     by half a guess (log-linear; Hautus 1995), so that no rate is 0 or 1.
 
     >>> score_of([("real", "real"), ("generated", "real")])
-    Score(guesses=2, right=1, dprime=None, criterion=None)
+    Score(guesses=2, right=1, dprime=None)
     """
     made = list(guesses)
     right = sum(was == said for was, said in made)
@@ -147,7 +146,7 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
         statistics.NormalDist().inv_cdf((said.count("generated") + 0.5) / (len(said) + 1))
         for said in (signal, noise)
     )
-    return Score(guesses=len(made), right=right, dprime=hit - alarm, criterion=-(hit + alarm) / 2)
+    return Score(guesses=len(made), right=right, dprime=hit - alarm)
 
 
 def next_kind(key: bytes, person: str, number: int) -> str:

@@ -105,10 +105,7 @@ class Questionnaires:
         typed: str | None = None,
         seconds: float | None = None,
     ) -> Asked | None:
-        """Write the answer down: numbers of choices as shown, "none", or what was `typed`.
-
-        None for no such, and for one from before the treatment once that was delivered.
-        """
+        """Write down numbers of choices, "none", or what was `typed`; None for no such, or too late."""
         asked = next((a for a in self.asked(enrolled, instrument) if a.place == place), None)
         if asked is None:
             return None

@@ -75,13 +75,9 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
         return "**This export is empty**: nobody whose consent holds has left a row yet."
     times = [row["accepted_at"] for row in tables["interactions"]]
     span = f", from {iso(min(times))[:10]} to {iso(max(times))[:10]}" if times else ""
-    form = (
-        "the **public** form: words and pictures only of people who let excerpts be published"
-        if made.options["form"] == "public"
-        else "the **private** form, for the study's team under access control"
-    )
-    people = {row["pseudonym"] for row in tables["interactions"]}
-    return f"{len(times)} interactions of {len(people)} people{span}, in {form}."
+    people = len({row["pseudonym"] for row in tables["interactions"]})
+    form = made.options["form"]
+    return f"{len(times)} interactions of {people} people{span}, in the **{form}** form."
 
 
 def _experiments(tables: Tables) -> str:

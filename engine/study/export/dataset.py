@@ -33,10 +33,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Count people and rows, and those that are not in the tables by reason (CONSORT).
-
-    `units`: of an experiment's arm, how many were allocated, are erased, and belong to people who left.
-    """
+    """Count people and rows; `units` by arm: allocated, erased, and of people who left (CONSORT)."""
 
     people: Mapping[str, Any]
     interactions: Mapping[str, Any]
@@ -45,10 +42,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Hold a study's rows of people who still agree.
-
-    `excerpts`: whose words may be published; `key`: by which its rows are renamed when they go out.
-    """
+    """Hold rows of people who still agree; `excerpts` are names, `key` renames what goes out."""
 
     tables: Tables
     excerpts: frozenset[str]

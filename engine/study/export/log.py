@@ -40,10 +40,7 @@ OWN: dict[str, Any] = dict.fromkeys(("pseudonym", "experiment", "arm"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """Hold what may be read of a study: its people's names, by interaction, and whose words are cut.
-
-    `terminal`: by which jobs and times the ledger knows those that were asked in a terminal.
-    """
+    """Hold what may be read of a study: names by interaction, whose words are cut."""
 
     study: str
     key: bytes = field(repr=False)

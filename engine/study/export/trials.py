@@ -29,11 +29,7 @@ def made_from(tables: Tables) -> Tables:
 
 
 def name_of(row: Row) -> str:
-    """Name what is judged: the arm of an experiment, else the expert or the base alone.
-
-    >>> name_of({"expert": "agatha", "plain": True}), name_of({"arm": "lora", "plain": False})
-    ('base alone', 'lora')
-    """
+    """Name what is judged: the arm of an experiment, else the expert or the base alone."""
     return "base alone" if row.get("plain") else str(row.get("expert") or row.get("arm"))
 
 

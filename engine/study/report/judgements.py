@@ -13,7 +13,6 @@ from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, forest, interval, shares
 from engine.study.report.primary import (
     Finding,
-    arms_in_order,
     excluded,
     finding,
     preferred,
@@ -38,7 +37,12 @@ class Evidence:
             pairs=[row for row in kept if row["kind"] == "compare"],
             guesses=[row for row in kept if row["kind"] == "guess"],
             everybody=[row for row in told if row["kind"] == "compare"],
-            first=[f"{name}: {arm}" for name in files for arm in arms_in_order(files[name])],
+            # as a comparison is read: the treated arms first, then the base alone
+            first=[
+                f"{name}: {arm['name']}"
+                for name, file in files.items()
+                for arm in sorted(file.get("arms", ()), key=lambda arm: bool(arm.get("plain")))
+            ],
         )
 
 

@@ -26,12 +26,6 @@ def excluded(tables: Tables) -> set[tuple[str, str]]:
     }
 
 
-def arms_in_order(file: Mapping[str, Any]) -> list[str]:
-    """Order arms as the comparison is read: the treated ones first, then the base alone."""
-    arms = sorted(file.get("arms", ()), key=lambda arm: bool(arm.get("plain")))
-    return [arm["name"] for arm in arms]
-
-
 def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int) -> Finding:
     rules = (
         f"Its own rules of exclusion leave out {out}; the figures below show everybody beside it."
