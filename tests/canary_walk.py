@@ -129,7 +129,6 @@ async def _alone(walk: Walk) -> None:
     await walk.press(listed.rows[0][-1].press, a)
     await walk.say("/continue", on)
     await walk.press(Press(Verb.STYLE, last.job, "newsroom"), a)
-    await walk.press(Press(Verb.BLAME, last.job, "dull"), a)
     ring = f'/jewel a ring for {word("jewel")} --negative "{word("negative")}" --seed 1414213562'
     drawn = await walk.answer(ring, a)
     for verb in (Verb.VARY, Verb.COUNT, Verb.ORIGINAL):

@@ -51,7 +51,6 @@ WHY          +     +     +      +       +     +        -
 TREE         +     -     -      -       -     -        -
 UP           +     +     +      +       +     +        -
 DOWN         +     +     +      +       +     +        -
-BLAME dull   +     +     +      +       +     +        -
 REPORT       +     +     +      +       +     +        +
 FORGET       +     -     -      -       -     -        -
 KEEP         +     -     -      -       -     -        -

@@ -106,7 +106,7 @@ async def told(talk: ChatService, text: str, who: Who) -> list[Event | Reply]:
 async def delivered(talk: ChatService, replies: list[Event | Reply]) -> list[Event | Reply]:
     """The same, after the client's word that it arrived."""
     if replies and not isinstance(replies[-1], Reply):
-        await talk.deliveries.sending(replies[-1].job)
+        await talk.context.services.outbox.sending(replies[-1].job)
         await talk.deliveries.delivered(replies[-1].job)
     return replies
 

@@ -100,13 +100,6 @@ class Methods(World):
         status = "administrator" if user in chat.admins else "member"
         return {"user": self.user(user), "status": status}
 
-    def _api_sendchataction(self, params: Params, _files: Files) -> bool:
-        chat = self._open(params)
-        self._thread(chat, params)
-        if params.get("action") not in ("typing", "upload_photo", "upload_document"):
-            raise bad("wrong parameter action in request")
-        return True
-
     def _api_sendmessage(self, params: Params, _files: Files) -> dict:
         return self._send(params, "text", body_of(params, "text"))
 

@@ -270,7 +270,7 @@ async def test_only_managers_bring_a_place_in_and_all_can_see_it(
     assert "takes part in the study" in on.text
     [shown] = await told(talk, "/study show", replace(group, place="-100778"))
     assert "takes part in the study" in shown.text  # all topics of the group
-    await talk.left(who.platform, "-100778")
+    await talk.context.services.leave(who.platform, "-100778")
     [shown] = await told(talk, "/study", group)
     assert "does not take part" in shown.text
 

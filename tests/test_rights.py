@@ -146,7 +146,7 @@ async def test_presses_below_an_answer_on_discord(world: World, text: str, comma
         if verb is Verb.DELETE:
             return await story(people, ALICE)
         if argument:
-            first = {Verb.STYLE: "Another style", Verb.BLAME: "👎"}[verb]
+            first = {Verb.STYLE: "Another style"}[verb]
             answer = await story(people, asker)
             return await having(await people.press(answer, first, by=asker))
         if verb in (Verb.FORGET, Verb.KEEP, Verb.CONSENT):

@@ -65,7 +65,7 @@ class House:
         async with aclosing(self.talk.follow(debt.job)) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    await self.talk.deliveries.sending(debt.job)
+                    await self.talk.context.services.outbox.sending(debt.job)
                     self.told.append((debt.address, event.text))
                     await self.talk.deliveries.delivered(debt.job)
 

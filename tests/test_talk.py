@@ -148,7 +148,7 @@ async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(
 ) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
     await talk.deliveries.delivered(final.job, ("chat:17",))
-    job = await talk.deliveries.job_of("discord", "chat:17")
+    job = await talk.context.services.outbox.job_of("discord", "chat:17")
     assert job == final.job
     friend = replace(who, asker="a friend", reply_to=job)
     went_on = (await told(talk, "/continue and fell.", friend))[-1]
@@ -465,8 +465,8 @@ async def test_a_broken_off_answer_is_owed_and_marked(talk: ChatService, who: Wh
     async with aclosing(replies_of(talk, talk.parse("It rained."), who)) as replies:
         final = [reply async for reply in replies][-1]
     assert final.job not in [debt.job for debt in await talk.deliveries.debts("discord")]  # in hand
-    await talk.deliveries.addressed(final.job, "channel 1, message 2")
-    await talk.deliveries.sending(final.job)
+    await talk.context.services.outbox.addressed(final.job, "channel 1, message 2")
+    await talk.context.services.outbox.sending(final.job)
     talk.deliveries._live.clear()  # a crash
     await talk.context.services.outbox.recover(gone={talk.context.services.outbox.sender})
     [debt] = [debt for debt in await talk.deliveries.debts("discord") if debt.job == final.job]

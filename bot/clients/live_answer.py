@@ -108,11 +108,11 @@ class LiveAnswer(ABC):
 
     async def addressed(self, address: str) -> None:
         with _noting():
-            await self.service.deliveries.addressed(self.draft.job, address)
+            await self.service.context.services.outbox.addressed(self.draft.job, address)
 
     async def sending(self) -> None:
         with _noting():
-            await self.service.deliveries.sending(self.draft.job)
+            await self.service.context.services.outbox.sending(self.draft.job)
 
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job

@@ -73,7 +73,9 @@ class Handlers:
                 return
             if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
-                who = replace(who, reply_to=await self._service.deliveries.job_of(PLATFORM, name))
+                who = replace(
+                    who, reply_to=await self._service.context.services.outbox.job_of(PLATFORM, name)
+                )
         except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, messages, who)
@@ -118,7 +120,7 @@ class Handlers:
             await self._say(said, self.messages_at(address), who_pressed(interaction, address))
 
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
-        await self._service.left(PLATFORM, server, channels)
+        await self._service.context.services.leave(PLATFORM, server, channels)
 
     async def respond(self, response: Response, messages: AnswerMessages, who: Who) -> None:
         """Show words, or an answer to its end. Raises what its events raise."""

@@ -48,7 +48,6 @@ class Verb(StrEnum):
     BECAUSE = "because", "e"  # why
     GUESS = "guess", "g"  # real or generated, then how sure
     ANSWER = "answer", "z"  # to a questionnaire; the "job" is the enrolment
-    BLAME = "blame", "l"  # what was not good about an answer
     MORE = "more", "m"  # another one
     TREE = "tree", "j"  # the story's answers
     STEP = "step", "h"  # to another version, which is the "job"
@@ -63,7 +62,7 @@ PATTERN = re.compile(
     re.ASCII,
 )
 # Whoever sees an answer may press these; the others only its asker (deleting: also a manager).
-ANYBODY = frozenset({Verb.WHY, Verb.UP, Verb.DOWN, Verb.BLAME, Verb.ORIGINAL, Verb.REPORT})
+ANYBODY = frozenset({Verb.WHY, Verb.UP, Verb.DOWN, Verb.ORIGINAL, Verb.REPORT})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from engine.plan.job import Answer
 from engine.plan.picture import MOST_PICTURES
 
 TWICE_SECONDS = 4.0  # a second press within these is the same press
-BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
 _KEPT = frozenset(
     {Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, Verb.DROP, *_CHANGING}
@@ -46,11 +45,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
         case Verb.UP | Verb.DOWN:
             value = 1 if press.verb is Verb.UP else -1
             await context.services.feedback.rate(*who.account, press.job, value)
-            return _thanked(press, answer, who)
-        case Verb.BLAME:
-            reason = press.argument if press.argument in BLAMES else "other"
-            await context.services.feedback.rate(*who.account, press.job, -1, reason)
-            return Reply(words("blame.thanks", who.locale), private=True, replaces=True)
+            return Reply(words(f"talk.thanks_{press.verb}", who.locale), private=True)
         case Verb.CANCEL:
             return _stopped(await context.engine.cancel(press.job), who, private=True)
         case Verb.DELETE:
@@ -83,18 +78,6 @@ async def cancel(context: Context, _command: Simple, who: Who) -> Reply:
 def _stopped(done: bool, who: Who, *, private: bool = False) -> Reply:
     key = "talk.stopping" if done else "talk.nothing_to_stop"
     return Reply(words(key, who.locale), private=private)
-
-
-def _thanked(press: Press, answer: Answer | None, who: Who) -> Reply:
-    told = words(f"talk.thanks_{press.verb}", who.locale)
-    mine = answer is not None and answer.request.asker == who.asker
-    if press.verb is Verb.UP or not mine:
-        return Reply(told, private=True)
-    ask = tuple(
-        button(Verb.BLAME, press.job, reason, label=words(f"blame.{reason}", who.locale))
-        for reason in BLAMES
-    )
-    return Reply(f"{told} {words('blame.ask', who.locale)}", private=True, ask=ask)
 
 
 def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> None:

@@ -42,12 +42,6 @@ class Deliveries:
         if job in self._live:
             self._live[job] = time.monotonic() + GRACE_SECONDS
 
-    async def addressed(self, job: str, address: str) -> None:
-        await self._services.outbox.addressed(job, address)
-
-    async def sending(self, job: str) -> None:
-        await self._services.outbox.sending(job)
-
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
         """Note the arrival; `messages` ("chat:message") hold the answer, for replies to them."""
         answer = await self._engine.answer(job) if messages else None
@@ -93,6 +87,3 @@ class Deliveries:
             if debt.job not in self._live
             and not await self._handlers.study.settles(debt.job, debt.address)
         ]
-
-    async def job_of(self, platform: str, message: str) -> str | None:
-        return await self._services.outbox.job_of(platform, message)

@@ -31,7 +31,7 @@ class Moderation:
         self, moderator: Moderator, services: "Services", engine: "Engine", growth: int = GROWTH
     ) -> None:
         self._moderator = moderator
-        self._services = services
+        self.services = services
         self._engine = engine
         self.growth = growth
 
@@ -49,13 +49,10 @@ class Moderation:
         for stage, content in contents:
             judged.append(await self.check(stage, content))
             if judged[-1].verdict.stops:
-                await self._services.feedback.judged(*who.account, None, judged)
+                await self.services.feedback.judged(*who.account, None, judged)
                 raise RefusedError(_words(judged[-1].verdict, who.locale), judged)
         if job is not None:
-            await self._services.feedback.judged(*who.account, job, judged)
-
-    async def note(self, who: Who, job: str, judged: Sequence[Judged]) -> None:
-        await self._services.feedback.judged(*who.account, job, judged)
+            await self.services.feedback.judged(*who.account, job, judged)
 
     async def stop(self, event: Event) -> None:
         """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""
@@ -88,7 +85,7 @@ class Screening:
                 judged = await self._final(event, text)
         stops = [one.verdict for one in judged if one.verdict.stops]
         if stops or (self._keep and is_final(event)):
-            await self._guard.note(self._who, event.job, judged)
+            await self._guard.services.feedback.judged(*self._who.account, event.job, judged)
         if not stops:
             return harmless(event)
         await self._guard.stop(event)

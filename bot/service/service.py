@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import cast
 
 from bot.locales import hearing
@@ -90,13 +89,6 @@ class ChatService:
 
     async def missed(self, receipt: str) -> None:
         await self.arrived(receipt, shown=False)
-
-    async def left(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
-        """Let go of a group, or of a server with these channels, that the bot was sent away from."""
-        await self.context.services.leave(platform, place, within)
-
-    async def grown(self, platform: str, place: str, now: str) -> None:
-        await self.context.services.rename(platform, place, now)
 
     async def seen(self, platform: str, update: str | int) -> bool:
         """Say whether an update was taken before; from now on it was."""

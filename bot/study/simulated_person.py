@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from bot.messages.buttons import Button, Press, Verb
-from bot.service.actions import BLAMES
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -202,7 +201,7 @@ class Person:
                 else:
                     last = event
         if last is not None and is_final(last):
-            await self._talk.deliveries.sending(last.job)
+            await self._talk.context.services.outbox.sending(last.job)
             await self._talk.deliveries.delivered(last.job)
             if isinstance(last, Finished):
                 await self._answered(last, who)
@@ -227,7 +226,6 @@ class Person:
             await self._press(Press(Verb.UP, final.job), who)
         elif dice < sum(THUMBS):
             await self._press(Press(Verb.DOWN, final.job), who)
-            await self._press(Press(Verb.BLAME, final.job, self._draw.choice(BLAMES)), who)
 
     # What they do
 

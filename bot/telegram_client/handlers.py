@@ -9,7 +9,7 @@ from bot.clients.pacing import TooFast, Vanished
 from bot.locales import spoken, words
 from bot.messages.buttons import Press, Verb
 from bot.messages.escape import quoting
-from bot.messages.grammar import BARE, Simple
+from bot.messages.grammar import Simple
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
 from bot.service.dispatch_table import Events, Response
 from bot.service.rate_limit import Bounded, Repeats
@@ -61,7 +61,6 @@ class Handlers:
         self.name = name
         self._refused = Repeats(MOST_REMEMBERED)
         self._messages = Bounded[str, list[int]](MOST_REMEMBERED)
-        self._signs: set[asyncio.Task[None]] = set()
 
     async def take(self, incoming: Incoming, accepted: Accepted) -> None:
         match incoming:
@@ -71,11 +70,11 @@ class Handlers:
                 await self._kindly(self._pressed(incoming, accepted), incoming, accepted)
             case MigrationUpdate(place=place, now=now):
                 self._sender.grown(place.chat, now.chat)
-                await self._service.grown(PLATFORM, str(place), str(now))
+                await self._service.context.services.rename(PLATFORM, str(place), str(now))
             case MembershipUpdate(place=place, back=back):
                 log.info("let in" if back else "shut out", extra={"private": place.private})
                 if not back and not place.private:
-                    await self._service.left(PLATFORM, str(place))
+                    await self._service.context.services.leave(PLATFORM, str(place))
 
     async def _heard(self, heard: TextUpdate, accepted: Accepted) -> None:
         who = await writer(self._service, self._sender, heard)
@@ -162,13 +161,6 @@ class Handlers:
             await self._service.missed(said.receipt)
         else:
             await self._service.arrived(said.receipt)
-
-    def acknowledge(self, heard: TextUpdate) -> None:
-        """Show “typing…”, before anything else is done, for what takes a while."""
-        if heard.text and heard.command not in BARE and not heard.overheard:
-            sign = asyncio.create_task(self._sender.action(heard.place, "typing"))
-            self._signs.add(sign)
-            sign.add_done_callback(self._signs.discard)
 
     async def _delete(self, place: Place, message: int, job: str | None) -> bool:
         known = self._messages.pop(job or "", [])

@@ -19,7 +19,9 @@ PERSONAL = ("consent", "withdraw", "mydata", "link", "guess")  # no group can me
 async def writer(service: ChatService, sender: Sender, heard: TextUpdate) -> Who:
     reply_to = heard.reply_to
     if reply_to is None and heard.replied:
-        reply_to = await service.deliveries.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
+        reply_to = await service.context.services.outbox.job_of(
+            PLATFORM, f"{heard.place.chat}:{heard.replied}"
+        )
     # Asking Telegram takes a while: only where it matters.
     manager = heard.unnamed or (
         heard.text.startswith(NEED_RIGHTS) and await sender.manages(heard.place, heard.asker)

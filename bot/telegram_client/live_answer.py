@@ -1,4 +1,4 @@
-"""One answer in a Telegram chat, with signs of life on the way."""
+"""One answer in a Telegram chat: a message that grows by edits, and those below it."""
 
 import asyncio
 import logging
@@ -25,9 +25,7 @@ from bot.telegram_client.rendering import (
     parts_of,
     reply_parts,
 )
-from engine.shutdown import end
 
-ACTION_SECONDS = 4.5  # Telegram shows an action for five
 PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this process
 
 log = logging.getLogger(__name__)
@@ -63,11 +61,7 @@ class TelegramAnswer(LiveAnswer):
 
     async def follow(self, events: Events) -> Reply | None:
         """Show words that come amid an answer in its place; give back those that come first."""
-        signs = asyncio.create_task(self._signs())
-        try:
-            said = await super().follow(events)
-        finally:
-            await end(signs)
+        said = await super().follow(events)
         if said is None or not self.draft.job:
             return said
         try:  # moderation has stopped it, or it is a pair
@@ -115,15 +109,6 @@ class TelegramAnswer(LiveAnswer):
             note = words("telegram.perhaps_again", locale)
             parts[0] = replace(parts[0], text=joined(note, parts[0].text))
         return parts
-
-    async def _signs(self) -> None:
-        """Show “typing…” above the chat, again and again while it is being written or drawn."""
-        while True:
-            await asyncio.sleep(ACTION_SECONDS)
-            waiting = self.draft.stage == "waiting"  # a thousand who wait need no thousand signs
-            if not waiting and self._sender.pace(self._place).held < ACTION_SECONDS:
-                drawing = self.draft.stage == "drawing"
-                await self._sender.action(self._place, "upload_photo" if drawing else "typing")
 
 
 class LiveMessage:

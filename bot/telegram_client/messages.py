@@ -138,14 +138,6 @@ class Sender:
             return False
         return True
 
-    async def action(self, place: Place, action: str) -> None:
-        """Show for some seconds that something is under way. A fault does not matter."""
-        try:
-            thread = place.thread or None
-            await self._api.send_chat_action(place.chat, action, message_thread_id=thread)
-        except TelegramError as error:
-            log.debug("no chat action", extra={"why": type(error).__name__})
-
     async def notice(self, query: str, text: str = "") -> None:
         """Answer a button's press; the text is seen by nobody else. Pressed too long ago: nothing."""
         cut = text if len(text) <= ANSWER else text[: ANSWER - 1] + "…"

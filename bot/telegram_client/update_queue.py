@@ -121,8 +121,6 @@ class UpdateQueue:
         awaited = self._locks.short(chat)
         for chat in _chats(incoming):
             self._locks.enter(chat)
-        if awaited and isinstance(incoming, TextUpdate):
-            self._handlers.acknowledge(incoming)
         self._spawn(self._handle(number, incoming, done), done)
         return done if awaited else None
 
