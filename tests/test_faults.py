@@ -15,8 +15,8 @@ import pytest
 
 from engine.settings import Settings
 
-KILLS = 20  # `python -m tests.benchmarks queue_kills --kills 500` is the long form
-ACCEPTED = 120
+KILLS = 8  # `python -m tests.benchmarks queue_kills --kills 500` is the long form
+ACCEPTED = 60
 PATIENCE = 60.0  # seconds
 OWNER = Path(__file__).with_name("fault_owner.py")
 
@@ -63,7 +63,7 @@ def get_on(logs: list[Path], owner: Owner) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_no_job_and_end_none_twice(settings: Settings, tmp_path: Path) -> None:
+def test_kills_lose_no_job_and_end_none_twice(settings: Settings, tmp_path: Path) -> None:
     draw = random.Random(50)
     kills = Counter[str]()
     logs: list[Path] = []

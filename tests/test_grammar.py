@@ -78,13 +78,13 @@ def render(command: Command) -> str:
             return typed("again", **asdict(given))
 
 
-@settings(max_examples=2_500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(commands)
 def test_a_rendered_command_parses_back_to_itself(command: Command) -> None:
     assert parse(render(command), COMMANDS) == command
 
 
-@settings(max_examples=2_500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.text(max_size=400) | st.text(alphabet='/-—=" \n:@aesylthngd7', max_size=60))
 def test_only_the_askers_errors_escape_whatever_is_typed(text: str) -> None:
     try:
@@ -95,7 +95,7 @@ def test_only_the_askers_errors_escape_whatever_is_typed(text: str) -> None:
         assert parse(render(command), COMMANDS) == command
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert clean(clean(text)) == clean(text)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from experimenting import STUDY, experiment_text, folder_of, person, spot, with_study
 from experimenting import agree as agree_on_record
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from studied import agree, clock, make_study, talk  # noqa: F401 - fixtures
 from talking import pressed, told
@@ -66,6 +66,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 # Guessing
 
 
+@settings(max_examples=15)
 @given(st.binary(min_size=32, max_size=32))
 def test_a_counter_of_what_was_told_knows_nothing_of_the_next_passage(key: bytes) -> None:
     """Somebody who says whatever came less often so far, in sessions of twenty."""
