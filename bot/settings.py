@@ -15,6 +15,8 @@ from engine.settings import Settings
 GONE = {  # settings of older versions, and what to do without them
     "DISCORD_SHARDS": "Take it out: one connection hears all servers, up to Discord's limit of 2,500.",
     "PASTICHE_MEDIA_URL": "Set PASTICHE_MEDIA_FOLDER, a folder that all machines share.",
+    "PASTICHE_PICTURE_COMPILE": "Take it out: compiling a UNet was not seen to end.",
+    "PASTICHE_UNSERVED": "Take it out: what no worker can do waits for one.",
     "TELEGRAM_WEBHOOK_URL": "Take it out: Telegram is polled.",
 }
 

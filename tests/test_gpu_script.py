@@ -48,7 +48,7 @@ def test_every_part_of_a_gpu_day_runs_on_a_processor(tmp_path: Path) -> None:
     found = day(tmp_path)
     parts = found["parts"]
     assert parts.pop("vllm") == "skipped: no vllm"
-    assert len(parts) == 13
+    assert len(parts) == 12
     assert found["faults"] == []
     assert [told for told in parts.values() if not told.startswith("done")] == []
     names = [figure["name"] for figure in found["figures"]]
