@@ -55,22 +55,16 @@ def is_image_recipe(path: Path) -> bool:
 
 
 def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> None:
-    """Raise NotAllowed unless recipe and folder, if there is one, both allow training."""
+    """Raise NotAllowed unless the recipe and the folder's rights, if it has any, allow training."""
     recipe.require_allowed("pictures")
-    if folder is not None and (held := folder_rights(folder)):
-        mend = f"write your basis into its {RIGHTS} and set train_allowed to true there"
-        require_allowed(held, f"The pictures in {folder}", "pictures", mend)
-
-
-def folder_rights(folder: Path) -> dict[str, Any]:
-    """Read the rights that the harvest wrote beside the pictures; empty for a folder without."""
-    path = folder / RIGHTS
-    if not path.is_file():
-        return {}
+    path = folder / RIGHTS if folder else None
+    if path is None or not path.is_file():
+        return
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         held = None
     if not isinstance(held, dict):
         raise NotAllowed(f"{path} cannot be read, so nothing is trained. Harvest the folder again.")
-    return held
+    mend = f"write your basis into its {RIGHTS} and set train_allowed to true there"
+    require_allowed(held, f"The pictures in {folder}", "pictures", mend)

@@ -173,21 +173,19 @@ class ImageSession(RunSession):
         return True
 
     def draw_grid(self) -> None:
-        shown = self.recipe.validation
+        shown, rows = self.recipe.validation, list[list[Image]]()
+        size = shown.size or self.resolution
         self.pipeline.unet.eval()
         with on_device(self.pipeline, self.device, tiled=self.recipe.training.low_memory):
-            rows = [[self.drawn(p, seed) for seed in shown.seeds] for p in shown.prompts]
+            for prompt in shown.prompts:
+                rows.append([])
+                for seed in shown.seeds:
+                    self.status(f"drawing seed {seed} of “{prompt[:24]}”")
+                    rows[-1] += draw(self.pipeline, [DrawRequest(prompt, seed)], shown, size)
         columns = [f"seed {seed}" for seed in shown.seeds]
         columns[0] = f"step {self.progress.step}, {columns[0]}"
         path = self.run / "grids" / f"step-{self.progress.step:06d}.png"
         save_png(sheet(rows, columns, shown.prompts), path)
-
-    def drawn(self, prompt: str, seed: int) -> Image:
-        shown = self.recipe.validation
-        self.status(f"drawing seed {seed} of “{prompt[:24]}”")
-        size = shown.size or self.resolution
-        (picture,) = draw(self.pipeline, [DrawRequest(prompt, seed)], shown, size)
-        return picture
 
     @property
     def chosen_step(self) -> int:

@@ -27,18 +27,14 @@ def command_line(
     >>> command_line("evaluate_text", [Path("a/b.toml")], Path("/home/me/gemma"), *sets, usual)
     'python -m training.evaluate_text b.toml --base gemma --set lora.rank=8 --set lora.alpha=8'
     """
-    words = [python() if whole else "python", "-m", f"training.{stage}"]
+    here, python = Path.cwd(), Path(sys.executable)
+    short = python.relative_to(here) if python.is_relative_to(here) else python
+    words = [str(short) if whole else "python", "-m", f"training.{stage}"]
     words += [str(path) if whole else path.name for path in recipes]
     for name, value, usual in (("base", base, None), *options):
         told = value.name if isinstance(value, Path) and not whole else value
         words += [f"--{name}", str(told)] if value != usual else []
     return shlex.join(words)
-
-
-def python() -> str:
-    """Name this interpreter, by a short path where it lies below."""
-    here, path = Path.cwd(), Path(sys.executable)
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def next_line(

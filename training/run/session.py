@@ -128,14 +128,13 @@ class RunSession(ABC):
         saved, step = time.monotonic(), self.progress.step
         if step and self.accelerator.is_main_process:
             say(f"Goes on from step {step} of {self.steps}.")
-        usual = bars.Progress.get_default_columns()[:2]
-        columns = (
+        shown = (
             bars.SpinnerColumn(),
-            *usual,
+            *bars.Progress.get_default_columns()[:2],
             bars.MofNCompleteColumn(),
             bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[loss]}"),
         )
-        shown = (*columns, bars.TextColumn("{task.fields[loss]}"))
         with bars.Progress(*shown, disable=not self.accelerator.is_main_process) as bar:
             task = bar.add_task("training", total=self.steps, loss="", completed=step)
 

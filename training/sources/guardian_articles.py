@@ -52,7 +52,7 @@ class GuardianSource:
     def articles(self) -> list[dict[str, Any]]:
         """List the articles of the search, up to the limit; go on where an earlier call stopped."""
         state = self.open_store()
-        held = self.held()
+        held = {row["id"]: row for row in read_lines(self.store / ARTICLES)}
         if not state["done"] and len(held) < self.origin.limit:
             for page in self.api.pages(self.origin, after=state["last"]):
                 fresh = [a for a in page["results"] if a["id"] not in held and usable(a)]
@@ -76,7 +76,10 @@ class GuardianSource:
             self.empty()  # nobody knows since when a text without a stamp lies here
         stamp(self.store, self.hours, self.clock())
         self.watch(self.store)
-        path, search = self.store / STATE, self.search()
+        # All that decides which articles the store holds.
+        asked = query_of(self.origin) | {"limit": str(self.origin.limit)}
+        search = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        path = self.store / STATE
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if state.get("search") == search:
@@ -86,18 +89,10 @@ class GuardianSource:
         write_json(path, state)
         return state
 
-    def search(self) -> str:
-        """Hash all that decides which articles the store holds."""
-        asked = query_of(self.origin) | {"limit": str(self.origin.limit)}
-        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
     def empty(self) -> None:
         """Forget the search, then its articles: a kill in between leaves no search without them."""
         for name in (STATE, ARTICLES):
             (self.store / name).unlink(missing_ok=True)
-
-    def held(self) -> dict[str, dict[str, Any]]:
-        return {row["id"]: row for row in read_lines(self.store / ARTICLES)}
 
 
 def usable(article: dict[str, Any]) -> bool:

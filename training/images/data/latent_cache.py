@@ -32,22 +32,17 @@ class Cache:
     def have(self, key: str, make: "Callable[[], dict[str, Tensor]]") -> "dict[str, Tensor]":
         """Read an entry, after making one that cannot be read."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(self.path(key))
-        except (OSError, SafetensorError):
-            self.put(key, make())
-            return load_file(self.path(key))
-
-    def put(self, key: str, tensors: dict[str, Tensor]) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import load_file, save_file
 
         path = self.path(key)
-        path.parent.mkdir(exist_ok=True)
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with whole_file(path) as part:
-            save_file(whole, part)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError):
+            made = {name: value.detach().cpu().contiguous() for name, value in make().items()}
+            path.parent.mkdir(exist_ok=True)
+            with whole_file(path) as part:
+                save_file(made, part)
+            return load_file(path)
 
 
 def digest_of_module(module: Any) -> str:

@@ -17,7 +17,12 @@ def split_works(works: Sequence[Work], corpus: Corpus, seed: int) -> dict[str, l
         return {"train": list(works), "validation": [], "test": []}
     if corpus.split == "span":
         return split_spans(works, corpus)
-    check_names(works, corpus)
+    known = {work.origin for work in works}
+    if missing := sorted({*corpus.test, *corpus.validation} - known):
+        raise BadCorpus(
+            f"The recipe holds out {', '.join(missing)}, which the corpus does not have. "
+            f"It has: {', '.join(sorted(known)[:20])}."
+        )
     splits: dict[str, list[Work]] = {name: [] for name in SPLITS}
     for work in works:
         splits[split_of(work.origin, corpus, seed)].append(work)
@@ -40,17 +45,6 @@ def split_of(work: str, corpus: Corpus, seed: int) -> str:
     if draw < corpus.test_share:
         return "test"
     return "validation" if draw < corpus.test_share + corpus.validation_share else "train"
-
-
-def check_names(works: Sequence[Work], corpus: Corpus) -> None:
-    """Raise BadCorpus for a held-out name that no work has."""
-    known = {work.origin for work in works}
-    missing = sorted({*corpus.test, *corpus.validation} - known)
-    if missing:
-        raise BadCorpus(
-            f"The recipe holds out {', '.join(missing)}, which the corpus does not have. "
-            f"It has: {', '.join(sorted(known)[:20])}."
-        )
 
 
 def split_spans(works: Sequence[Work], corpus: Corpus) -> dict[str, list[Work]]:

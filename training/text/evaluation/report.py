@@ -27,7 +27,12 @@ def page(values: Values, command: str) -> str:
         f"Share of {values['samples']} samples a writer (neutral prompts, no author named).",
     ]
     if values["style"]:
-        parts.append(style_table(values["style"], values["ceiling"]))
+        style, ceiling = values["style"], values["ceiling"]
+        rows = [
+            [a, f"{style[a]['base'][a]:.0%}", f"{style[a][a][a]:.0%}", f"{ceiling[a]:.0%}"]
+            for a in style
+        ]
+        parts.append(table(["target", "base", "expert", "real held-out text (ceiling)"], rows))
     else:
         parts.append("Not measured: it takes at least two authors.")
     parts += [
@@ -71,14 +76,6 @@ def gains(matrix: Values) -> str:
             line += f", {1 - own / min(others):.1%} below the nearest other expert"
         lines.append(line + ".")
     return "\n".join(lines)
-
-
-def style_table(style: Values, ceiling: dict[str, float]) -> str:
-    rows = [
-        [a, f"{style[a]['base'][a]:.0%}", f"{style[a][a][a]:.0%}", f"{ceiling[a]:.0%}"]
-        for a in style
-    ]
-    return table(["target", "base", "expert", "real held-out text (ceiling)"], rows)
 
 
 def writers_table(found: Values, columns: Mapping[str, tuple[str, str]]) -> str:
