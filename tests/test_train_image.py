@@ -341,6 +341,7 @@ def test_pictures_or_recipes_without_the_right_to_train_are_refused(
     for rights, why in (
         ({"train_allowed": False, "basis": "private study"}, "train_allowed is not true"),
         ({"train_allowed": True, "basis": " "}, "states no basis"),
+        ({}, "train_allowed is not true"),
     ):
         (pictures / "rights.json").write_text(json.dumps(rights))
         with pytest.raises(NotAllowed, match=why):
