@@ -12,7 +12,7 @@ from telegram_markup import units
 
 from bot.messages.buttons import Press, Verb, encode
 from bot.service.rate_limit import PACE, RateLimit, Repeats
-from bot.telegram_client.address import Place, address, read_address
+from bot.telegram_client.api import Place, address, read_address
 from bot.telegram_client.rendering import (
     File,
     TextMessage,

@@ -10,8 +10,7 @@ from telegram_server import TelegramServer
 from bot.clients.pacing import TooFast, Vanished
 from bot.locales import words as locale_words
 from bot.messages.buttons import Verb, button
-from bot.telegram_client.address import Place
-from bot.telegram_client.api import Api, Barred, Unsure
+from bot.telegram_client.api import Api, Barred, Place, Unsure
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.live_answer import LiveMessage
 from bot.telegram_client.messages import Sender

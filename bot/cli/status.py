@@ -68,7 +68,8 @@ def status_command(
             sys.stdout.write(json.dumps(asdict(overview), ensure_ascii=False, indent=2) + "\n")
         else:
             show(overview, Console())
-        raise typer.Exit(0 if _sound(overview) else OURS)
+        unfit = any(worker.state == "unfit" for worker in overview.workers)
+        raise typer.Exit(OURS if unfit or overview.unserved or overview.dead else 0)
 
 
 @status_app.command("retry")
@@ -100,11 +101,6 @@ def drop_command(
         if not _with_engine(settings, lambda core: core.drop(job)):
             raise CommandError(f"{job} is over already, or there is no such job.")
         sys.stdout.write(f"{job} is over.\n")
-
-
-def _sound(overview: Overview) -> bool:
-    unfit = any(worker.state == "unfit" for worker in overview.workers)
-    return not (overview.unserved or overview.dead or unfit)
 
 
 def show(overview: Overview, console: Console) -> None:

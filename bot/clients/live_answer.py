@@ -94,8 +94,7 @@ class LiveAnswer(ABC):
     async def farewell(self) -> None:
         """Say in the answer's place that the bot is being restarted."""
 
-    @abstractmethod
-    async def stop(self) -> None:
+    async def stop(self) -> None:  # noqa: B027 - where the message itself ends what it shows
         """Show nothing more."""
 
     async def invitation(self) -> Reply | None:

@@ -165,7 +165,10 @@ class Handlers:
         try:
             aside = said.private and not said.replaces
             if aside and not messages.address.secret and not who.alone:
-                messages = await self._aside(messages)
+                if messages.address.token and messages.address.shown:
+                    await insist(messages.remove, WORDS_SECONDS)
+                there = replace(messages.address, shown="", asked="", secret=True)
+                messages = self.messages_at(there)
             for number, part in enumerate(await self._parts(said, messages)):
                 if not messages.address.token:
                     await self._pace(messages).turn()
@@ -183,11 +186,6 @@ class Handlers:
         if said.pictures:
             files += await asyncio.to_thread(files_of, "", said.pictures, messages.address.limit)
         return [*parts[:-1], replace(parts[-1], files=files)] if files else parts
-
-    async def _aside(self, messages: AnswerMessages) -> AnswerMessages:
-        if messages.address.token and messages.address.shown:
-            await insist(messages.remove, WORDS_SECONDS)
-        return self.messages_at(replace(messages.address, shown="", asked="", secret=True))
 
     def messages_at(self, address: Address, job: str = "") -> AnswerMessages:
         assert self.client is not None, "attached before anything is heard"

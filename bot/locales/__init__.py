@@ -1,7 +1,4 @@
-"""The words around an answer in the asker's language: en.toml is whole, other files may lag behind.
-
-A new language is one more file here, named by its code.
-"""
+"""The words around an answer in the asker's language: en.toml is whole, other files may lag behind."""
 
 import tomllib
 from collections.abc import Iterator

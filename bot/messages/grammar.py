@@ -10,12 +10,9 @@
     /compare [--style S or A,B] [options] [--] [/COMMAND] TEXT     /guess
 
 Text without a slash is a story request as it stands, unless the router finds it nearer to another
-command's card. `--private`, an option without a value, keeps one
-request out of the record. Options may stand before the text or after it;
-` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
-make of two hyphens (one dash) is read as two hyphens.
-
-parse(typed(...)) is the command that was typed, where its texts are clean (see normalise.clean).
+command's card. Options may stand before the text or after it; ` -- ` ends them. `/story@AnyBot` is
+`/story`. What phones make of two hyphens (one dash) is read as two hyphens. parse(typed(...)) is the
+command that was typed, where its texts are clean (see normalise.clean).
 """
 
 import difflib
@@ -112,7 +109,10 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     head = _HEAD.match(text)
     name = head["name"].lower() if head else ""
     if head is None or not (name in commands or name in RESERVED):
-        raise _unknown(name or text.split(maxsplit=1)[0][1:20], commands)
+        name = name or text.split(maxsplit=1)[0][1:20]
+        near = difflib.get_close_matches(name.lower(), (*commands, *RESERVED), n=1)
+        hint = words("typing.near", near=near[0]) if near else words("typing.no_near")
+        raise CommandError(words("typing.unknown", name=name, hint=hint))
     rest = text[head.end() :]
     if name == DEFAULT_COMMAND and (part := rest.strip().lower()) in OF_STORIES:
         return Simple(name=part)
@@ -159,10 +159,3 @@ def _with_options(name: str, rest: str) -> Command:
     if not text:
         raise CommandError(words("typing.no_text", name=name))
     return Generate(command=name, text=text, options=options)
-
-
-def _unknown(name: str, commands: tuple[str, ...]) -> CommandError:
-    known = (*commands, *RESERVED)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = words("typing.near", near=near[0]) if near else words("typing.no_near")
-    return CommandError(words("typing.unknown", name=name, hint=hint))

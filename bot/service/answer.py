@@ -27,7 +27,11 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
     """Yield ACCEPTED, then the answer's events; or a question that comes first. Raises AskerError."""
     study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
-    if isinstance(command, Generate) and greets(text) and _writes(context, command.command):
+    if (
+        isinstance(command, Generate)
+        and greets(text)
+        and context.registry.of_command(command.command)[0].medium == "text"
+    ):
         yield Reply(text=words("talk.hello", who.locale))
         return
     with context.hurry.asking(who):
@@ -60,10 +64,6 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
                         return
         finally:
             context.deliveries.let_go(job)
-
-
-def _writes(context: "Context", command: str) -> bool:
-    return context.engine.registry.of_command(command)[0].medium == "text"
 
 
 async def _accept(context: "Context", plan: "Plan", treated: Treated | None, who: Who) -> Paid:

@@ -10,7 +10,7 @@ from bot.messages.grammar import Command, Simple, parse
 from bot.service import answer
 from bot.service.admission import admit, place_of
 from bot.service.context import Context
-from bot.service.dispatch_table import Events, GoOn, Response, Stream
+from bot.service.dispatch_table import Events, GoOn, Response
 from bot.service.inquiries import footer
 from bot.service.request import Reply, Who
 from engine.errors import PasticheError
@@ -54,7 +54,12 @@ class ChatService:
             return heard
         if isinstance(command, Simple):
             return await handlers.commands[command.name](command, who)
-        return await _accepted(handlers.streams[type(command)](command, who))
+        stream = handlers.streams[type(command)](command, who)
+        first = await anext(stream)
+        if isinstance(first, Reply):
+            await stream.aclose()
+            return first
+        return cast("Events", stream)  # which the client follows
 
     async def press(self, press: Press, who: Who) -> Response:
         self.context.hurry.step(who)
@@ -98,12 +103,3 @@ class ChatService:
         """Say whether to answer without being mentioned, which operator and place both have to want."""
         allowed = self.context.settings.message_content
         return allowed and (await place_of(self.context, who)).talk_on
-
-
-async def _accepted(stream: Stream) -> Response:
-    """Run a stream until its request is accepted; the client follows the rest."""
-    first = await anext(stream)
-    if isinstance(first, Reply):
-        await stream.aclose()
-        return first
-    return cast("Events", stream)

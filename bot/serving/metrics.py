@@ -1,8 +1,7 @@
 """What a bot process does, for Prometheus, and whether it is fit to serve.
 
-No label names an asker, a place or a job. What is counted here (pastiche_bot_...) is this process's
-own: add it up over bots. What is read from the ledger (pastiche_queue_..., pastiche_deliveries) is the
-same from each: take the greatest.
+No label names an asker, a place or a job. What is counted here (pastiche_bot_...) is added up over bots;
+what is read from the ledger (pastiche_queue_..., pastiche_deliveries) is the same from each.
 """
 
 import asyncio

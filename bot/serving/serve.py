@@ -1,15 +1,14 @@
 """`pastiche serve`: every client whose token is set, on one engine, until SIGTERM.
 
-A client that cannot start (a wrong token) says so in one line while the others go on; one that breaks
-down is started again. Debts of answers, from before a crash or after a long pause that a platform
-asked for, are settled here.
+A client that cannot start says so while the others go on; one that breaks down is started again. Debts
+of answers, from before a crash or after a platform's long pause, are settled here.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pkgutil import resolve_name
 from typing import TypeVar
 
@@ -216,7 +215,10 @@ async def _settle(talk: ChatService, running: Running) -> None:
         while wanted():
             await _logged(_hold(talk), "the debts in hand could not be kept")
             for client in list(running.clients.values()):
-                for debt in await _debts(talk, client.name):
+                if talk.context.lifecycle.draining:
+                    break
+                owed = _logged(talk.deliveries.debts(client.name), "the debts cannot be read")
+                for debt in await owed or ():
                     if debt.job in running.settling:
                         continue
                     if await _logged(outbox.claim(debt.job), "a debt could not be claimed"):
@@ -234,12 +236,6 @@ async def _hold(talk: ChatService) -> None:
     await talk.deliveries.keep_hold()
     if talk.context.services.outbox.shared:
         await talk.context.services.outbox.recover()
-
-
-async def _debts(talk: ChatService, platform: str) -> Sequence[Debt]:
-    if talk.context.lifecycle.draining:
-        return ()
-    return await _logged(talk.deliveries.debts(platform), "the debts cannot be read") or ()
 
 
 async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.Semaphore) -> None:

@@ -97,16 +97,18 @@ class Debriefs:
         if experiment.reveal != "end" or experiment.task == "single":
             return said
         judged = await services.exposures.shown_to(person, experiment.id)
-        lines = [
-            f"{n}. {_guess(row, who) if row.choice in KINDS else self._pair(row, who)}"
-            for n, row in enumerate(judged[:MOST_LISTED], 1)
-        ]
+        told = enumerate((self._judged(row, who) for row in judged[:MOST_LISTED]), 1)
+        lines = [f"{n}. {line}" for n, line in told]
         guesses = [(row.shown[0]["kind"], row.choice) for row in judged if row.choice in KINDS]
         if guesses:
             lines.append(score_words(score_of(guesses), who))
         return "\n".join([said, "", *lines]) if judged else said
 
-    def _pair(self, row: Any, who: Who) -> str:
+    def _judged(self, row: Any, who: Who) -> str:
+        if row.choice in KINDS:
+            kinds = (row.shown[0]["kind"], row.choice)
+            was, said = (words(f"guess.{kind}", who.locale) for kind in kinds)
+            return words("guess.line", who.locale, was=was, said=said)
         a, b = (self.writer(facts, who) for facts in row.shown[:2])
         choice = words(f"compare.{row.choice}", who.locale)
         return words("compare.line", who.locale, a=a, b=b, choice=choice)
@@ -116,11 +118,6 @@ class Debriefs:
         kind = "base" if facts.get("plain") else "expert"
         title = expert.title if expert else facts["arm"]
         return words(f"compare.{kind}", who.locale, expert=title)
-
-
-def _guess(row: Any, who: Who) -> str:
-    was, said = (words(f"guess.{kind}", who.locale) for kind in (row.shown[0]["kind"], row.choice))
-    return words("guess.line", who.locale, was=was, said=said)
 
 
 def score_words(score: Score, who: Who) -> str:

@@ -1,7 +1,4 @@
-"""A flow in chat: one step after the other in one conversation, from the start link to the code.
-
-Everything is found by the record, so that it goes on where somebody left, after a restart too.
-"""
+"""A flow in chat: one step after the other, from the start link to the code, found by the record."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING

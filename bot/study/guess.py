@@ -1,7 +1,4 @@
-"""/guess: a passage, by a person or by a model? How sure? Then what it was, and the score.
-
-Within an experiment both are told when its file says so: what is told after each guess teaches.
-"""
+"""/guess: a passage, by a person or by a model? How sure? Then what it was, and the score."""
 
 import random
 import time

@@ -1,7 +1,4 @@
-"""Two answers on their way to a vote: what is known of them, and how they come to an end.
-
-Whose consent is live has the pair on record; of the others it is remembered here until it is old.
-"""
+"""Two answers on their way to a vote: what is known of them, and how they come to an end."""
 
 import asyncio
 import time

@@ -1,8 +1,5 @@
-"""An experiment's arm in ordinary requests: who gets which, and what is noted of it.
-
-The exposure has the name of the answer's interaction, so that whoever delivers the answer, in whatever
-process, delivers the exposure.
-"""
+"""An experiment's arm in ordinary requests. An exposure has the name of the answer's interaction, so
+that whoever delivers the answer, in whatever process, delivers it."""
 
 import logging
 from dataclasses import dataclass, replace

@@ -13,8 +13,7 @@ from bot.clients.pacing import backoff
 from bot.locales import DEFAULT, languages, words
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.telegram_client.address import Place, read_address
-from bot.telegram_client.api import Api, seconds_of
+from bot.telegram_client.api import Api, Place, read_address, seconds_of
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM, who_at
 from bot.telegram_client.live_answer import TelegramAnswer
@@ -67,7 +66,8 @@ class TelegramClient:
     async def run(self) -> None:
         try:
             await self._connect()
-            await until(self._stopping, self._take_in())
+            leases, name = self._service.context.services.leases, f"telegram {self._api.bot.id}"
+            await until(self._stopping, while_alone(leases, name, "Telegram", self._poll))
             await self._let_go(LEAVE_SECONDS)
         except InvalidToken:
             raise SetupError(REFUSED) from None
@@ -119,25 +119,16 @@ class TelegramClient:
             self._say("privacy mode is off: in groups the bot receives every message")
         elif self._settings.message_content:
             self._say("MESSAGE_CONTENT needs privacy mode off: @BotFather, /setprivacy")
-        await self._menus()
-        self._ready.set()
-
-    async def _menus(self) -> None:
         try:
             study = bool(self._service.context.handlers.study.title)
             await sync(self._api, self._service.context.registry, study=study)
+            self._say("menus of commands sent")
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
-        else:
-            self._say("menus of commands sent")
+        self._ready.set()
 
     def _say(self, words: str) -> None:
         log.info("Telegram: %s", words)
-
-    async def _take_in(self) -> None:
-        """Take updates in while no other process does."""
-        leases, name = self._service.context.services.leases, f"telegram {self._api.bot.id}"
-        await while_alone(leases, name, "Telegram", self._poll)
 
     async def _poll(self) -> None:
         self._taking = True

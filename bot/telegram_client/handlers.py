@@ -15,8 +15,7 @@ from bot.service.dispatch_table import Events, Response
 from bot.service.rate_limit import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
-from bot.telegram_client.address import Place
-from bot.telegram_client.api import Barred, Lost
+from bot.telegram_client.api import Barred, Lost, Place
 from bot.telegram_client.identity import PLATFORM, personal, presser, writer
 from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import ANSWER, Sender

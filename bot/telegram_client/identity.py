@@ -7,7 +7,7 @@ from bot.messages.grammar import Command, Compare, Simple
 from bot.service.context import mark_of
 from bot.service.request import Who
 from bot.service.service import ChatService
-from bot.telegram_client.address import Place
+from bot.telegram_client.api import Place
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.updates import ButtonUpdate, TextUpdate
 

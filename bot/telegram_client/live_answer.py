@@ -13,8 +13,7 @@ from bot.locales import words
 from bot.service.dispatch_table import Events
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
-from bot.telegram_client.address import Place, address
-from bot.telegram_client.api import Barred, Lost, Unsure
+from bot.telegram_client.api import Barred, Lost, Place, Unsure, address
 from bot.telegram_client.messages import FLOOD_SECONDS, Sender
 from bot.telegram_client.rendering import (
     Part,
@@ -94,9 +93,6 @@ class TelegramAnswer(LiveAnswer):
     async def farewell(self) -> None:
         """Put it where the answer would be, in a message of its own if there is none yet."""
         await self._message.leave(TextMessage(text=words("telegram.restarting", self.who.locale)))
-
-    async def stop(self) -> None:
-        """Do nothing: the message itself ends what it shows."""
 
     async def _note(self, message: int) -> None:
         await self.addressed(address(self._place, message))

@@ -1,7 +1,4 @@
-"""Everything that is sent to chats, each at its pace; what is refused in one form is sent in another.
-
-What an unknown topic was to get goes to the chat itself, a moved group's to its new id.
-"""
+"""Everything that is sent to chats, each at its pace, and in another form where one is refused."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -27,12 +24,12 @@ from bot.clients.pacing import (
     Vanished,
 )
 from bot.messages.buttons import Rows
-from bot.telegram_client.address import Place
 from bot.telegram_client.api import (
     Api,
     Lost,
     Moved,
     NoThread,
+    Place,
     Unchanged,
     Unsure,
     translated,

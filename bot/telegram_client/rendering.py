@@ -1,7 +1,4 @@
-"""What a chat is sent: words, a picture, a file; each with its buttons. Pure.
-
-No text has markup: what people and models write stands as it is.
-"""
+"""What a chat is sent: words, a picture, a file; each with its buttons, without markup. Pure."""
 
 import io
 from collections.abc import Iterable

@@ -177,10 +177,7 @@ def _set(done: asyncio.Future[None]) -> None:
 
 
 async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
-    """Poll until cancelled: await `take` with each batch, tell `trouble` what an operator can mend.
-
-    Raises InvalidToken when the token is no longer good.
-    """
+    """Poll until cancelled; tell `trouble` what can be mended. Raises InvalidToken."""
     with suppress(TelegramError):  # if a webhook is left, Telegram says so
         await api.delete_webhook()
     offset: int | None = None

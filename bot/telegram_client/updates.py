@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from bot.messages.buttons import Press, decode
-from bot.telegram_client.address import Place
+from bot.telegram_client.api import Place
 from engine.errors import CommandError
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]

@@ -23,7 +23,7 @@ from bot.messages.grammar import RESERVED
 from bot.messages.normalise import MAX_TEXT
 from bot.messages.options import NAMES
 from bot.service.dispatch_table import Events, Response
-from bot.service.request import Reply, Who
+from bot.service.request import Reply
 from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
 from bot.terminal_client.live_answer import page_for, say
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
@@ -142,7 +142,7 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
     """Reply to one line of a chat; gives the exit code that it would have by itself."""
     who = replace(there.who, typed=text.strip())
     try:
-        draft, said = await answer(_response(text, there, who), there, screen)
+        draft, said = await answer(there.response(text, who), there, screen)
         whole = isinstance(draft.final, Finished)
         if whole and (invited := await there.service.invitation(who, draft.job)):
             await spoken(there, invited, screen.console, asking=False)
@@ -155,11 +155,6 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
         told = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
         say(screen.console, told, style="yellow")
         return OURS
-
-
-async def _response(text: str, there: TerminalSession, who: Who) -> Response:
-    made = await there.pressed(text, who)
-    return made or await there.say(await there.service.read(text, who.locale), who)
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:

@@ -90,6 +90,10 @@ class TerminalSession:
             self.offer_nothing()
         return await self.service.say(command, who)
 
+    async def response(self, text: str, who: Who) -> Response:
+        pressed = await self.pressed(text, who)
+        return pressed or await self.say(await self.service.read(text, who.locale), who)
+
     async def pressed(self, text: str, who: Who) -> Response | None:
         """Reply to a choice; None for what is no answer to one. A question is asked again."""
         if self._typed and not text.lstrip().startswith("/"):
