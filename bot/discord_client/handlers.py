@@ -22,7 +22,7 @@ from bot.discord_client.identity import (
 )
 from bot.discord_client.live_answer import DiscordAnswer
 from bot.discord_client.messages import ORIGINAL, AnswerMessages
-from bot.discord_client.rendering import Interaction, Part, files_of
+from bot.discord_client.rendering import Interaction, files_of
 from bot.locales import spoken, words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
@@ -169,7 +169,12 @@ class Handlers:
                     await insist(messages.remove, WORDS_SECONDS)
                 there = replace(messages.address, shown="", asked="", secret=True)
                 messages = self.messages_at(there)
-            for number, part in enumerate(await self._parts(said, messages)):
+            files = said.files
+            if said.pictures:
+                limit = messages.address.limit
+                files += await asyncio.to_thread(files_of, "", said.pictures, limit)
+            *parts, last = rendering.said(said.text, said.choices, literal=said.literal)
+            for number, part in enumerate([*parts, replace(last, files=files)]):
                 if not messages.address.token:
                     await self._pace(messages).turn()
                 put = partial(messages.add, number=number) if number else messages.show
@@ -179,13 +184,6 @@ class Handlers:
             await self._service.missed(said.receipt)
         else:
             await self._service.arrived(said.receipt)
-
-    async def _parts(self, said: Reply, messages: AnswerMessages) -> list[Part]:
-        parts = rendering.said(said.text, said.choices, literal=said.literal)
-        files = said.files
-        if said.pictures:
-            files += await asyncio.to_thread(files_of, "", said.pictures, messages.address.limit)
-        return [*parts[:-1], replace(parts[-1], files=files)] if files else parts
 
     def messages_at(self, address: Address, job: str = "") -> AnswerMessages:
         assert self.client is not None, "attached before anything is heard"

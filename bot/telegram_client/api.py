@@ -1,4 +1,4 @@
-"""The Bot API as this client needs it: python-telegram-bot's Bot, raw updates, and faults in our words.
+"""The Bot API as this client needs it: python-telegram-bot's Bot, raw updates, faults, and places.
 
 Its updater is not used: an update that it cannot read stops it for good, since it asks for the same
 one again and again.
