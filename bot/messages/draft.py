@@ -37,11 +37,7 @@ class Draft:
 
 
 def fold(draft: Draft, event: Event) -> Draft:
-    """The draft after the event; what an earlier attempt still says changes nothing.
-
-    >>> fold(Draft(), Text(job="j", attempt=1, text="It rained", tokens=2)).text
-    'It rained'
-    """
+    """The draft after the event; what an earlier attempt still says changes nothing."""
     if isinstance(event, Queued):
         position, eta = event.position, event.eta
         return replace(draft, stage="waiting", job=event.job, position=position, eta=eta)

@@ -172,29 +172,17 @@ class Place:
         return str(self.chat) if self.thread else ""
 
     def __str__(self) -> str:
-        """Write it as requests and deliveries keep it.
-
-        >>> str(Place(chat=-1001, thread=4)), str(Place(chat=7))
-        ('-1001/4', '7')
-        """
+        """Write it as requests and deliveries keep it."""
         return f"{self.chat}/{self.thread}" if self.thread else str(self.chat)
 
 
 def address(place: Place, message: int) -> str:
-    """Write where an answer goes, and the message there that holds its place so far (0: none).
-
-    >>> address(Place(chat=-1001, thread=4), 12)
-    '-1001/4#12'
-    """
+    """Write where an answer goes, and the message there that holds its place so far (0: none)."""
     return f"{place}#{message}" if message else str(place)
 
 
 def read_address(text: str) -> tuple[Place, int]:
-    """Read what address() wrote. Raises ValueError.
-
-    >>> read_address("7")
-    (Place(chat=7, thread=0), 0)
-    """
+    """Read what address() wrote. Raises ValueError."""
     where, _, message = text.partition("#")
     chat, _, thread = where.partition("/")
     return Place(chat=int(chat), thread=int(thread or 0)), int(message or 0)
