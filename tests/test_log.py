@@ -12,7 +12,7 @@ from study_exports import lines
 from study_rows import Rows, opened
 from talking import Clock, told
 
-from bot.cli.export import _told
+from bot.cli.export import _logged_words
 from bot.service.request import Who
 from bot.service.service import ChatService
 from engine.chat.retention import KEEP_SECONDS, Retention
@@ -85,7 +85,7 @@ async def test_words_of_the_terminal_stay_as_long_as_is_set_and_what_was_blanked
     gone = [row for row in await logged(here, tmp_path / "2.jsonl") if row["source"] == "terminal"]
     assert {row["blanked"] for row in gone} == {"typed, text, route, prompt, output"}
     assert [row["tokens_out"] for row in gone] == [row["tokens_out"] for row in kept]
-    said = _told(tmp_path / "2.jsonl", {"terminal": 2, "people": 0, "blanked": 2}, 72)
+    said = _logged_words(tmp_path / "2.jsonl", {"terminal": 2, "people": 0, "blanked": 2}, 72)
     assert "Of 2 some words are gone" in said and "PASTICHE_TERMINAL_HOURS" in said
 
 
