@@ -71,7 +71,13 @@ def quoting(text: str) -> str:
     >>> quoting("I have no style “t.me/x”. Send /styles.")
     'I have no style “t[.]me/x”. Send /styles.'
     """
-    return re.sub("“.*”", lambda quoted: defang(quoted[0]), text)
+    return "\n".join(map(_quoting, text.split("\n")))
+
+
+def _quoting(line: str) -> str:
+    """By hand: a pattern would look through the line anew from each opening sign."""
+    start, end = line.find("“"), line.rfind("”") + 1
+    return line if not -1 < start < end else line[:start] + defang(line[start:end]) + line[end:]
 
 
 def discord_text(text: str) -> str:
