@@ -380,12 +380,11 @@ async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:
     assert thanks.replaces and "Thank you" in thanks.text
 
 
-async def test_a_thumb_down_asks_what_was_wrong_and_the_study_keeps_it(talk) -> None:
+async def test_the_study_keeps_a_thumb_down(talk) -> None:
     who = person("35")
     await agree(talk, who)
     *_, final = await told(talk, "/story They sat alone in the room.", who)
-    [asked] = await pressed(talk, Press(Verb.DOWN, final.job), who)
-    await pressed(talk, next(b.press for b in asked.ask if b.press.argument == "dull"), who)
+    await pressed(talk, Press(Verb.DOWN, final.job), who)
     [seen] = await rows(talk, InteractionRow, job_id=final.job)
     ratings = await rows(talk, StudyRatingRow, interaction_id=seen.id)
-    assert [(rating.value, rating.reason) for rating in ratings] == [(-1, None), (-1, "dull")]
+    assert [rating.value for rating in ratings] == [-1]

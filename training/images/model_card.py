@@ -99,9 +99,10 @@ def use(recipe: ImageRecipe, base: str) -> str:
     if size := shown.size or recipe.data.resolution:
         drawn += f", width={size}, height={size}"
     other = f'vae = AutoencoderKL.from_pretrained("{vae}", dtype=kind)' if recipe.base.vae else ""
+    classes = "AutoencoderKL, StableDiffusionXLPipeline" if other else "StableDiffusionXLPipeline"
     code = f"""```python
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from diffusers import {classes}
 {"from engine.weights.bases import SHIPPED" if own else ""}
 gpu = torch.cuda.is_available()
 kind = torch.float16 if gpu else torch.float32
