@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import postgres
@@ -13,16 +13,19 @@ import pytest
 import sqlalchemy as sa
 from looking import look
 from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.chat.places import Places
 from engine.chat.quotas import Bucket
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
 from engine.events import Finished
 from engine.ledger.chat_tables import SwitchRow
+from engine.ledger.leases import Leases
 from engine.ledger.ledger import Ledger, new_id
-from engine.ledger.outbox import SENDING_SECONDS
+from engine.ledger.outbox import SENDING_SECONDS, Outbox
 from engine.ledger.storage import make_ready, open_database, storage_of, upgrade
-from engine.ledger.transactions import Database, UnsureError, repeated
+from engine.ledger.transactions import TRIES, Database, UndoneError, UnsureError, repeated
 from engine.plan.cards import Registry
 from engine.plan.job import Job, Request
 from engine.plan.router import Route, route
@@ -260,6 +263,36 @@ async def test_a_cut_at_the_commit_is_repeated_only_where_twice_is_once(
     with pytest.raises(UnsureError):
         await desks[0].quotas.take("discord", "1", None, 1.0)
     assert await desks[0].quotas.take("discord", "1", None, 1.0) is None
+
+
+class Refusing(Database):
+    """A book that the server never lets be written."""
+
+    asked = 0
+
+    @asynccontextmanager
+    async def writing(self, *, synced: bool = True) -> AsyncIterator[AsyncConnection]:
+        self.asked += 1
+        raise UndoneError("Please try again.")
+        yield
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: Outbox(book).addressed("job", "there"),
+        lambda book: Leases(book, "one").give_back(("polling",)),
+        lambda book: Places(book).own("discord", "1", "2"),
+    ],
+    ids=["a debt", "a lease", "a place"],
+)
+async def test_what_the_server_refuses_is_tried_so_often_and_no_more(settings, change) -> None:
+    upgrade(settings)
+    book = Refusing(await open_database(settings))
+    with pytest.raises(UndoneError):
+        await change(book)
+    assert book.asked == TRIES
+    await book.close()
 
 
 class Crossing(Database):

@@ -51,4 +51,5 @@ class Leases:
     async def give_back(self, names: tuple[str, ...]) -> None:
         ours = Lease.name.in_(names), Lease.holder == self.holder
         if self.needed:
-            await self._database.change(sa.delete(Lease).where(*ours), synced=False)
+            async with self._database.writing(synced=False) as connection:
+                await connection.execute(sa.delete(Lease).where(*ours))

@@ -58,7 +58,8 @@ class Outbox:
     @lasting
     async def _change(self, *which: sa.ColumnElement[bool], **values: object) -> int:
         change = sa.update(Delivery).where(*which).values(**values)
-        return await self._database.change(change, synced=False)
+        async with self._database.writing(synced=False) as connection:
+            return (await connection.execute(change)).rowcount
 
     async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
         return await self._change(_open(job), *also, **values) > 0

@@ -142,10 +142,10 @@ class Database:
             return (await connection.execute(query)).all()
 
     @repeated
-    async def change(self, *statements: sa.UpdateBase, synced: bool = True) -> int:
-        """Execute these in one transaction, again if it was undone; how many rows the last changed."""
-        async with self.writing(synced=synced) as connection:
-            return [(await connection.execute(each)).rowcount for each in statements][-1]
+    async def change(self, statement: sa.UpdateBase) -> int:
+        """Execute it in a transaction of its own, again if that was undone; how many rows it changed."""
+        async with self.writing() as connection:
+            return (await connection.execute(statement)).rowcount
 
     def _fault(self, error: SQLAlchemyError, committing: bool) -> LedgerError:
         """Say what the error means for the caller, without the statement and its values."""
