@@ -11,7 +11,10 @@ import postgres
 import psycopg
 import pytest
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from bot.cli.app import app
 from bot.settings import check_names
 from engine.engine import LocalEngine
 from engine.ledger.ledger import new_id
@@ -90,7 +93,16 @@ def test_a_backup_needs_no_file_that_a_key_elsewhere_leaves_out(settings, tmp_pa
     assert (tmp_path / "backup" / "ledger.sqlite3").exists()
 
 
-def test_the_compose_file_names_what_there_is() -> None:
+def check_command(words: list[str]) -> None:
+    """Fail where the command line does not know a command, or an option of it."""
+    group = get_command(app)
+    while isinstance(group, TyperGroup):
+        with group.make_context("pastiche", words, resilient_parsing=True) as context:
+            _, group, words = group.resolve_command(context, words)
+    group.make_context("pastiche", words)
+
+
+def test_the_compose_file_and_units_name_what_there_is() -> None:
     told = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = told["services"]
     for service in services.values():
@@ -100,7 +112,10 @@ def test_the_compose_file_names_what_there_is() -> None:
             assert (DEPLOY / volume).exists() if here else volume in told["volumes"]
         if build := service.get("build"):
             assert (DEPLOY / build["context"] / build["dockerfile"]).exists()
-            assert service["command"][0] in ("serve", "worker", "db")
+            check_command(service["command"])
+    for unit in DEPLOY.glob("*.service"):
+        for line in re.findall(r"^Exec\w+=\S+/pastiche (.+)$", unit.read_text(), re.MULTILINE):
+            check_command(line.split())
     example = (DEPLOY / "env.example").read_text()
     needed = re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text())
     assert all(f"{name}=" in example for name in needed)
