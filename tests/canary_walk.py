@@ -190,7 +190,7 @@ async def _with_others(walk: Walk) -> None:
     picture = await walk.answer(f"/jewel a crown, {word('drawn in a group')}", walk.a_there)
     await walk.say("/again", replace(walk.b, reply_to=picture))
     copied = replace(walk.b, borrowed=True)
-    await walk.say(f"/story -- {word('context menu', of_a=False)} said A.", copied)
+    await walk.say(f"/story -- {word('another message', of_a=False)} said A.", copied)
     ring = await walk.answer(f"/story A ring for {word('its own', of_a=False)}.", walk.b)
     walk.jobs.remove(ring)
 

@@ -63,7 +63,7 @@ BESIDE = {
     "jobs.error": "a fault's reason; `finish` of what fails",
     "requests.style": "a card's name", "interactions.style": "a card's name",
     "places.style": "a card's name",
-    "verdicts.reasons": "categories", "study_ratings.reason": "a button's word",
+    "verdicts.reasons": "categories", "study_ratings.reason": "asked no more",
     "votes.reason": "a button's word", "questionnaire_answers.value": "a choice",
     "items.text": "passages of the pool",
     "requests.route": "words of the cards", "interactions.route": "words of the cards",
@@ -296,7 +296,7 @@ async def test_nothing_of_somebody_who_lets_nothing_be_published_is_published(fo
     own = found.walk.others
     published = b"".join(found.public.values()).decode(errors="replace")
     assert own["its own"] in published and own["b's own words"] in published
-    assert own["context menu"] not in published + str(found.private)
+    assert own["another message"] not in published + str(found.private)
 
 
 async def test_published_figures_are_stepped_and_numbered_keys_are_gone(found: Found) -> None:

@@ -21,15 +21,15 @@ class Feedback:
         self._ledger = ledger
 
     @repeated
-    async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
-        """Note a thumb: one a person and answer, the last one counts. The reason is for observers."""
+    async def rate(self, platform: str, rater: str, job: str, value: int) -> None:
+        """Note a thumb: one a person and answer, the last one counts."""
         lookup = self._ledger.person(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
         async with self._ledger.writing(synced=False) as connection:
             now = self._ledger.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
             for observer in self._ledger.observers:
-                await observer.rated(connection, platform, rater, job, value, now, reason)
+                await observer.rated(connection, platform, rater, job, value, now)
 
     async def ratings(self, job: str) -> list[int]:
         return await self._ledger.scalars(sa.select(Rating.value).where(Rating.job_id == job))

@@ -67,7 +67,6 @@ class Observer(Protocol):
         job: str,
         value: int,
         now: float,
-        reason: str = "",
     ) -> None: ...
 
     async def judged(

@@ -193,10 +193,8 @@ class StudyObserver:
         job: str,
         value: int,
         now: float,
-        reason: str = "",
     ) -> None:
-        facts = {"value": value, "reason": reason or None, "at": now}
-        by = platform, rater
+        facts, by = {"value": value, "at": now}, (platform, rater)
         await interactions.add_to(connection, self.study, t.StudyRatingRow, job, by, facts)
 
     async def judged(
