@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from telegram_markup import ApiError, bad, markup_of
+from telegram_parameters import ApiError, bad, markup_of
 
 TOKEN = "123456789:AAHfiqksKZ8WmR2zSjiQ7_v4TMAKdiHm9T0"
 BOT = {
@@ -17,8 +17,7 @@ BOT = {
     "can_read_all_group_messages": False,
     "supports_inline_queries": False,
 }
-PRIVATE_BURST, PRIVATE_RATE = 4, 1.0  # messages at once, then one a second
-GROUP_WINDOW, GROUP_MOST = 60.0, 20
+PRIVATE_WINDOW, GROUP_WINDOW = (4.0, 5), (60.0, 20)  # seconds, and messages within them
 
 
 @dataclass
@@ -184,10 +183,7 @@ class World:
             self.disobeyed["retry_after"] += 1
             raise _flood(chat.forbidden_until - now)
         times = chat.sent
-        window, most = GROUP_WINDOW, GROUP_MOST
-        if chat.private:
-            window = PRIVATE_BURST / PRIVATE_RATE
-            most = PRIVATE_BURST + 1
+        window, most = PRIVATE_WINDOW if chat.private else GROUP_WINDOW
         while times and times[0] < now - window:
             times.popleft()
         if len(times) >= most:

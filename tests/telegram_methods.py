@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from telegram_chats import BOT, World
-from telegram_markup import ApiError, bad, body_of, units
+from telegram_parameters import ApiError, bad, body_of
 
 ANSWER = 200  # characters of an answer to a callback query
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
@@ -20,9 +20,7 @@ class Methods(World):
     def __init__(self, *, limits: bool = True) -> None:
         super().__init__(limits=limits)
         self.commands: dict[tuple[str, str], list[dict[str, str]]] = {}
-        self.profile: dict[str, str] = {}
         self.answered: dict[str, dict[str, Any]] = {}
-        self.webhook: dict[str, Any] = {}
         self._news = asyncio.Event()
         self.polls = 0
 
@@ -33,8 +31,6 @@ class Methods(World):
         return BOT
 
     async def _api_getupdates(self, params: Params, _files: Files) -> list:
-        if self.webhook.get("url"):
-            raise ApiError(409, "Conflict: can't use getUpdates method while webhook is active")
         self.polls += 1
         mine = self.polls
         self._news.set()  # wakes an older poll, which is then ended
@@ -55,14 +51,7 @@ class Methods(World):
         self.updates = [u for u in given if _number(u) is not None] + self.updates[limit:]
         return given
 
-    def _api_setwebhook(self, params: Params, _files: Files) -> bool:
-        if params.get("url") and not str(params["url"]).startswith("https://"):
-            raise bad("bad webhook: An HTTPS URL must be provided for webhook")
-        self.webhook = params
-        return True
-
     def _api_deletewebhook(self, _params: Params, _files: Files) -> bool:
-        self.webhook = {}
         return True
 
     def _api_setmycommands(self, params: Params, _files: Files) -> bool:
@@ -77,22 +66,6 @@ class Methods(World):
                 raise bad("BOT_COMMAND_DESCRIPTION_INVALID")
         scope = params.get("scope", {"type": "default"})["type"]
         self.commands[(scope, params.get("language_code", ""))] = given
-        return True
-
-    def _api_getmycommands(self, params: Params, _files: Files) -> list:
-        scope = params.get("scope", {"type": "default"})["type"]
-        return self.commands.get((scope, params.get("language_code", "")), [])
-
-    def _api_setmydescription(self, params: Params, _files: Files) -> bool:
-        if units(params.get("description", "")) > 512:
-            raise bad("description is too long")
-        self.profile["description " + params.get("language_code", "")] = params["description"]
-        return True
-
-    def _api_setmyshortdescription(self, params: Params, _files: Files) -> bool:
-        if units(params.get("short_description", "")) > 120:
-            raise bad("short description is too long")
-        self.profile["short " + params.get("language_code", "")] = params["short_description"]
         return True
 
     def _api_getchatmember(self, params: Params, _files: Files) -> dict:
@@ -111,21 +84,6 @@ class Methods(World):
             raise bad("IMAGE_PROCESS_FAILED")
         return self._send(params, "photo", {"photo": PHOTO, **body_of(params, "caption")})
 
-    def _api_sendmediagroup(self, params: Params, files: Files) -> list:
-        media = params["media"]
-        if not 2 <= len(media) <= 10:
-            raise bad("wrong number of media")
-        sent = []
-        for item in media:
-            body = body_of({**params, **item}, "caption")
-            document = item["type"] == "document"
-            kind = "document" if document else "photo"
-            data = files[item["media"].removeprefix("attach://")]
-            file = {"file_id": "d1", "file_unique_id": "d1", "file_size": len(data)}
-            body |= {"document": file} if document else {"photo": PHOTO}
-            sent.append(self._send({**params, "caption": item.get("caption", "")}, kind, body))
-        return sent
-
     def _api_senddocument(self, params: Params, files: Files) -> dict:
         document = files.get("document", b"")
         if len(document) > 50_000_000:
@@ -138,9 +96,6 @@ class Methods(World):
 
     def _api_editmessagecaption(self, params: Params, _files: Files) -> dict:
         return self._edit(params, body_of(params, "caption"))
-
-    def _api_editmessagereplymarkup(self, params: Params, _files: Files) -> dict:
-        return self._edit(params, {})
 
     def _api_editmessagemedia(self, params: Params, _files: Files) -> dict:
         media = params["media"]

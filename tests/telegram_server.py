@@ -13,8 +13,8 @@ from typing import Any
 
 from aiohttp import web
 from telegram_chats import BOT, TOKEN
-from telegram_markup import ApiError, read
 from telegram_methods import Methods
+from telegram_parameters import ApiError, read
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from telegram_markup import units
+from telegram_parameters import units
 
 from bot.messages.buttons import Press, Verb, encode
 from bot.service.rate_limit import PACE, RateLimit, Repeats
