@@ -87,15 +87,16 @@ async def test_a_command_is_acknowledged_at_once_and_its_answer_grows(
     people: People, discord: DiscordServer
 ) -> None:
     text = "in the style of agatha: " + " ".join(f"word{n}" for n in range(5)) + " ::slow:: a b c"
+    asked = time.monotonic()
     made = await people.slash("story", text=text)
     answer = await answered(made, discord)
     assert made.ack_seconds is not None  # what comes after 3 s the server refuses
     assert made.callback == 5 and not answer.flags & EPHEMERAL
     assert answer.content.startswith("word0 word1") and "Agatha Christie" in answer.content
-    seen = [content for _, content in answer.versions]
-    assert len(seen) >= 3, seen
-    gaps = [b[0] - a[0] for a, b in zip(answer.versions, answer.versions[1:], strict=False)]
-    assert all(gap > 0.9 for gap in gaps), gaps
+    assert len(answer.versions) >= 3, answer.versions
+    # None comes sooner than its turn; between two that arrive a busy machine leaves any time.
+    late = [at - asked - 1.0 * turn for turn, (at, _) in enumerate(answer.versions)]
+    assert min(late) > 0, late
 
 
 async def test_typed_options_mean_what_the_text_form_means(

@@ -1,8 +1,8 @@
 """Telegram as people meet it: `pastiche serve` beside a loopback Bot API, limits and faults included."""
 
 import asyncio
-import itertools
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -77,13 +77,14 @@ async def test_a_story_grows_in_one_message_and_ends_there_with_buttons(server):
 
 async def test_in_a_group_one_message_grows_at_the_groups_pace(server):
     server.group(-112)
+    asked = time.monotonic()
     server.say("/story@PasticheTestBot one ::slow:: two three four", -112, 12)
     answer = await server.answer_in(-112, "AI-generated")
     calls = [c for c in server.made("sendMessage", "editMessageText") if c.chat == -112]
     assert len({c.result["message_id"] for c in calls}) == 1
     assert len(calls) >= 3
-    gaps = [later.at - sooner.at for sooner, later in itertools.pairwise(calls)]
-    assert min(gaps) > 3.0
+    # None comes sooner than its turn; between two that arrive a busy machine leaves any time.
+    assert all(call.at > asked + 3.0 * turn for turn, call in enumerate(calls))
     assert answer["reply_to_message"]["from"]["id"] == 12
 
 
@@ -199,11 +200,15 @@ async def test_a_pause_that_telegram_asks_for_is_kept_and_the_end_still_comes(se
 
 async def test_a_connection_cut_in_mid_edit_loses_and_doubles_nothing(server):
     server.group(-124)
-    server.fail("editMessageText", "drop_after", when=lambda p: p["chat_id"] == -124)
-    server.say("/story one two three", -124, 24)
+
+    def the_end(params):  # an edit under way is not repeated where a newer one is there
+        return params["chat_id"] == -124 and "AI-generated" in params["text"]
+
+    server.fail("editMessageText", "drop_after", when=the_end)
+    server.say("/story one ::slow:: two", -124, 24)  # so that it has begun before its end
     await server.answer_in(-124, "AI-generated", 60)
-    assert len(server.shown(-124)) == 1
     await server.until(lambda: server.disobeyed.pop("identical edit", 0))  # right after a cut
+    assert len(server.shown(-124)) == 1
 
 
 async def test_a_picture_sharpens_and_its_original_is_a_document(server):
