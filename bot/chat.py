@@ -12,16 +12,9 @@ from bot.service.answer import generate
 from bot.service.context import Context
 from bot.service.delivery import Deliveries
 from bot.service.dispatch_table import DispatchTable
-from bot.service.inquiries import (
-    ask_to_forget,
-    forget_pressed,
-    help_text,
-    privacy,
-    queue,
-    styles,
-    why,
-)
+from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
+from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
 from bot.service.stories import export, note, notes, stories, tree
 from bot.study.study_hooks import add_study
