@@ -44,7 +44,10 @@ class Moderation:
     async def admit(
         self, contents: Sequence[tuple[Stage, Content]], who: Who, job: str | None
     ) -> None:
-        """Raises RefusedError; without a job (a private request) nothing else is noted."""
+        """Judge until one stops: then note it and raise RefusedError, and there will be no job.
+
+        Without a job (a private request) nothing else is noted.
+        """
         judged: list[Judged] = []
         for stage, content in contents:
             judged.append(await self.check(stage, content))
@@ -89,13 +92,8 @@ class Screening:
         if not stops:
             return harmless(event)
         await self._guard.stop(event)
-        hold = stops[0].action is Action.HOLD
-        told = (
-            _words(stops[0], self._who.locale)
-            if hold
-            else words("moderation.output", self._who.locale)
-        )
-        return Reply(told)
+        held, locale = stops[0].action is Action.HOLD, self._who.locale
+        return Reply(_words(stops[0], locale) if held else words("moderation.output", locale))
 
     async def _judged(self, text: str = "", image: bytes = b"") -> Judged:
         medium, stage = ("image", Stage.OUTPUT_IMAGE) if image else ("text", Stage.OUTPUT_TEXT)
