@@ -23,6 +23,8 @@ from engine.weights import bases, conversion
 hypothesis.settings.register_profile("shared", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("long", deadline=None, derandomize=False, max_examples=2_000)
 hypothesis.settings.load_profile("shared")
+# Read once, at the first import of huggingface_hub: else it depends on which test that is in.
+os.environ["HF_HUB_OFFLINE"] = "1"
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
 OURS = ("PASTICHE_", "AWS_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
 
@@ -43,7 +45,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PASTICHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PASTICHE_BACKEND", "echo")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -142,6 +142,7 @@ def test_the_record_and_the_card_say_which_base_it_was(
     (root / "org").mkdir(parents=True)
     (root / "org" / "tiny-gemma").symlink_to(tiny_base)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the hub is our own
     recipe = load_recipe(tmp_path / "r.toml", ("training.blocks=4", "base.id=org/tiny-gemma"))
     with hub(root) as (address, _):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
