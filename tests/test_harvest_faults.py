@@ -17,9 +17,9 @@ from test_harvest import recipe_file, rows_of, run_of, why
 from vam_server import Fault, Museum, Piece, drawing, museum_of
 
 from training.errors import SourceFault, TrainingError
-from training.museum.api import SILENT_IN_A_ROW
+from training.museum.api import SILENT_IN_A_ROW, MuseumClient
 from training.museum.harvester import DATA, JOURNAL
-from training.web.http_client import MOST_BYTES
+from training.web.http_client import MOST_BYTES, NoAnswer
 
 SIX = tuple(Piece(number) for number in range(1, 7))
 
@@ -137,6 +137,16 @@ def test_an_answer_that_is_no_json_is_asked_for_again(tmp_path: Path) -> None:
         outcome = run_of(tmp_path, museum)
     assert len(outcome.rows) == 2
     assert "after 5 tries (no JSON)" in outcome.dropped[-1]["reason"]
+
+
+def test_answers_that_are_no_json_are_not_the_silence_of_a_museum_that_is_down() -> None:
+    client = MuseumClient(0.0, 0.0)
+    with museum_of(*SIX) as museum:
+        for number in range(SILENT_IN_A_ROW + 1):
+            path = f"/v2/museumobject/O{number + 1}"
+            museum.faults[path] = [Fault(body=b"<html>")] * 5
+            with pytest.raises(NoAnswer, match="no JSON"):
+                client.ask(f"{museum.address}{path}", as_json=True)
 
 
 @pytest.mark.parametrize("count", [b"null", b"NaN", b"1e999", b'"many"'])

@@ -29,6 +29,7 @@ AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
 MOST_BYTES = 64 << 20  # of one answer, unpacked
 REDIRECTS = 5
 JOURNAL = "journal.jsonl"
+NO_JSON = "no JSON"
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
@@ -118,7 +119,7 @@ class PoliteClient:
             else:
                 headers, trouble = answer.headers, f"status {answer.status_code}"
                 if as_json and answer.status_code == 200 and not is_json(answer):
-                    trouble = "no JSON"
+                    trouble = NO_JSON
                 elif answer.status_code not in AGAIN:
                     return answer
             delay = retry_delay(headers, tries, self.first_retry, time.time())
@@ -129,7 +130,8 @@ class PoliteClient:
                 )
             if tries < TRIES:
                 self.sleep(delay)
-        raise Silent(
+        fault = NoAnswer if trouble == NO_JSON else Silent
+        raise fault(
             f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
             "run the same command again later and it goes on from there."
         )
