@@ -394,6 +394,15 @@ def test_earlier_captions_stay_until_there_are_better_ones(tmp_path: Path) -> No
     assert [row["model"] for row in captions(tmp_path)] == ["first", CaptionTable().model]
 
 
+def test_a_caption_does_not_outlive_the_only_picture_that_it_was_of(tmp_path: Path) -> None:
+    data = make_data(tmp_path, 1)
+    with service_of(replies={"1801": [Reply(), BAD["refused"]]}) as service:
+        caption(tmp_path, service)
+        (data / "images" / "p1.jpg").write_bytes(drawing("new"))
+        caption(tmp_path, service)
+    assert captions(tmp_path) == []
+
+
 def test_a_picture_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:
     data = make_data(tmp_path, 2)
     (data / "images" / "p1.jpg").write_bytes(b"\xff\xd8 not a picture")

@@ -114,7 +114,7 @@ def write_captions(
             rows.append(old)
         else:
             without[answer.outcome if answer else "not asked"] += 1
-    if rows or before:
+    if rows or path.exists():
         write_lines(path, [*rows, *before.values()])
     return {"captions": len(rows), "without": dict(without)}
 
