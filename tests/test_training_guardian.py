@@ -102,6 +102,7 @@ def test_an_answer_cut_short_is_asked_for_again(tmp_path: Path) -> None:
     ("answer", "told"),
     [
         (Answer('{"message": "Unauthorized"}', 401), "refused the key"),
+        (Answer("[]", 404), "answered 404: no reason given"),
         (
             Answer(
                 '{"response": {"status": "error", "message": "requested page is beyond the number '

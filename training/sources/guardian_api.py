@@ -51,7 +51,8 @@ class GuardianApi:
         """Give one answer's `response`."""
         asked = {**query, "api-key": self.key}
         answer = self.client.get(self.address + path, asked, as_json=True)
-        body: Answer = answer.json() if is_json(answer) else {}
+        said = answer.json() if is_json(answer) else {}
+        body: Answer = said if isinstance(said, dict) else {}
         response = body.get("response")
         if answer.status_code != 200 or not isinstance(response, dict):
             raise SourceFault(told(answer.status_code, body))
