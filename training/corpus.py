@@ -31,6 +31,7 @@ from training.text.rights import require_text, retention_hours
 
 LEAST_WORDS = 20  # a work with fewer is not text enough to learn from
 DROPPED = "dropped.jsonl"
+STYLES = 2  # keywords of an expert that wishes name it by, beside its title
 
 
 def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work]:
@@ -83,9 +84,6 @@ def write_drops(folder: Path, drops: list[Drop]) -> None:
             for drop in drops
         ),
     )
-
-
-STYLES = 2  # keywords of an expert that wishes name it by, beside its title
 
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:

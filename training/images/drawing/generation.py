@@ -99,7 +99,10 @@ def without_lora(pipeline: Any) -> Iterator[None]:
 def prior_pictures(
     recipe: ImageRecipe, run: Path, pipeline: Any, resolution: int, device: Any
 ) -> tuple[Picture, ...]:
-    """Take the class pictures of the recipe's folder, or draw them once and keep them in `prior/`."""
+    """Take the class's pictures from the recipe's folder, or draw them once and keep them in `prior/`.
+
+    A run learns them beside its own, and so keeps the class (prior preservation, Ruiz et al. 2023).
+    """
     prior = recipe.prior
     plain = {"captions": "text", "wording": "{caption}", "instance_prompt": prior.prompt}
     data = recipe.data.model_copy(update={**plain, "held_out": 0.0, "limit": 0})
