@@ -1,13 +1,11 @@
 """The small image base: captions, exact resume, and a folder that diffusers opens as SDXL."""
 
-import dataclasses
 import json
 import random
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,15 +14,15 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from engine.weights.bases import SHIPPED
-from training import render_jewellery, train_base_image
+from training import train_base_image
 from training.base_image import autoencoder
 from training.base_image.base_recipe import BaseRecipe, load_base_recipe
 from training.base_image.collection import for_autoencoder, load
 from training.base_image.latent_views import views_of
 from training.base_image.perception import Critic, Perception
-from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
+from training.base_image.vocabulary import GROUNDS, METALS, STONES, caption_of, vocabulary
 from training.errors import BadRecipe, TrainingStopped
-from training.renders import design, piece, pieces, scene, shapes
+from training.renders import design
 from training.renders.materials import ENAMELS
 from training.renders.patterns import PATTERNS
 
@@ -268,63 +266,3 @@ def test_a_folder_without_captions_says_how_to_make_some(tmp_path, recipe) -> No
     missing = recipe.pictures.model_copy(update={"folder": tmp_path})
     with pytest.raises(TrainingStopped, match="render_jewellery"):
         load(missing)
-
-
-@pytest.mark.parametrize("manner", ["shop", "museum"])
-def test_a_render_is_a_function_of_manner_and_number(tmp_path, manner) -> None:
-    scene.variant(1)
-    (first, facts), (again, _facts) = (
-        render_jewellery.render(number=3, manner=manner, size=32, samples=4, folder=tmp_path)
-        for _ in range(2)
-    )
-    assert (first == again).all() and first.std() > 10
-    expected = {"shop": ("silver", "ruby"), "museum": ("gold", "ruby")}[manner]
-    assert (facts["metal"], facts["stone"]) == expected
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_piece_is_said_to_have_only_what_was_built(kind: str) -> None:
-    for seed, form in enumerate(design.FORMS[kind]):
-        rng = random.Random(seed)
-        drawn = dataclasses.replace(design.drawn(rng, kind, "museum"), form=form)
-        made = piece.Piece(rng, drawn)
-        pieces.BUILD[kind](made)
-        facts = made.facts()
-        assert bool(facts["engraving"]) <= ("engraved" in made.parts)
-        assert f"stone:{facts['stone']}" in made.parts
-        for mesh in (mesh for meshes in made.parts.values() for mesh in meshes):
-            assert np.isfinite(mesh.points).all() and mesh.faces.max() < len(mesh.points)
-
-
-SOLID = {
-    "plate": shapes.plate(shapes.outline("panel"), 0.1),
-    "bead": shapes.bead(),
-    "cabochon": shapes.cabochon("pear"),
-    "wire": shapes.tube(np.outer(np.linspace(0, 1, 5), [1.0, 0, 0]), 0.2),
-} | {cut: shapes.cut_stone(cut) for cut in design.CUTS}
-
-
-@pytest.mark.parametrize("name", SOLID)
-def test_every_face_and_its_normals_look_outwards(name: str) -> None:
-    corners = SOLID[name].points[SOLID[name].faces]
-    out = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = SOLID[name].normals[SOLID[name].faces].sum(1)
-    there = np.linalg.norm(out, axis=1) > 1e-9
-    middle = SOLID[name].points.mean(0)
-    for found in (normals, corners.mean(1) - middle):
-        assert (np.einsum("ij,ij->i", out, found)[there] > 0).all()
-
-
-def test_rendering_goes_on_after_a_line_that_was_broken_off(tmp_path) -> None:
-    def go_on(count: int) -> None:
-        render_jewellery.main(
-            tmp_path, count=count, size=32, samples=4, threads=1, manner="shop", first=0
-        )
-
-    go_on(2)
-    listing = tmp_path / "metadata.jsonl"
-    whole = listing.read_text(encoding="utf-8")
-    listing.write_text(whole[:-20], encoding="utf-8")
-    (tmp_path / "00000-ring.png").touch()
-    go_on(2)
-    assert listing.read_text(encoding="utf-8") == whole
