@@ -23,10 +23,14 @@ from engine.weights import bases, conversion
 hypothesis.settings.register_profile("shared", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("long", deadline=None, derandomize=False, max_examples=2_000)
 hypothesis.settings.load_profile("shared")
-# Read once, at the first import of huggingface_hub: else it depends on which test that is in.
-os.environ["HF_HUB_OFFLINE"] = "1"
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
 OURS = ("PASTICHE_", "AWS_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
+# Here and not in a fixture: those of a module come before a test's own, and huggingface_hub reads its
+# switch but once, when it is first imported. What the tests themselves read, xdist's processes need.
+os.environ["HF_HUB_OFFLINE"] = "1"
+for name in [name for name in os.environ if name.startswith(OURS)]:
+    if not name.startswith("PASTICHE_TEST_"):
+        del os.environ[name]
 
 
 @pytest.fixture(scope="module", autouse=True)
