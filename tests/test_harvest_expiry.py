@@ -18,7 +18,7 @@ from vam_server import Fault, Piece, museum_of
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
-from training.museum.metadata_rows import LASTING, LOCK, RIGHTS
+from training.museum.metadata_rows import CAPTIONS, LASTING, LOCK, RIGHTS, read_rows
 from training.museum.retention import prune, prune_all
 from training.purge import WATCH, next_due, wait_and_purge
 from training.run.expiry import guard
@@ -65,6 +65,17 @@ def test_no_text_of_the_museum_s_is_left_in_the_whole_run(tmp_path: Path, data: 
     )
     assert b"Made-up words" not in left and b"Given by" not in left and b"\xff\xd8\xff" not in left
     assert (tmp_path / "crowns" / JOURNAL).exists()
+
+
+def test_captions_in_the_museum_s_words_go_and_a_model_s_own_stay(data: Path) -> None:
+    names = [f"images/{piece.image_id}.jpg" for piece in FOUR[:2]]
+    rows = [
+        {"file_name": names[0], "caption": "the museum's words", "captioner": "catalogue"},
+        {"file_name": names[1], "caption": "a model's words", "captioner": "openai"},
+    ]
+    write_lines(data / CAPTIONS, rows)
+    prune(data, time.time() + 29 * DAY)
+    assert [row["file_name"] for row in read_rows(data / CAPTIONS)] == [names[1]]
 
 
 def test_pictures_without_a_line_go_too(data: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from training.errors import BadCorpus
 from training.museum.metadata_rows import (
+    CAPTIONS,
     IMAGES,
     LASTING,
     LOCK,
@@ -34,6 +35,11 @@ def prune(data: Path, now: float) -> int:
                 row |= {"text": "", "pruned": True}
             kept.append(row)
         write_lines(data / METADATA, kept)
+    if due and (data / CAPTIONS).exists():  # some of an older version's are the museum's words
+        captions = [
+            row for row in read_rows(data / CAPTIONS) if row.get("captioner") != "catalogue"
+        ]
+        write_lines(data / CAPTIONS, captions)
     for name in due:
         (data / name).unlink(missing_ok=True)
     return len(due)
