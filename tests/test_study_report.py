@@ -21,6 +21,7 @@ from engine.settings import Settings
 from engine.study.experiments.passages import shipped
 from engine.study.experiments.tables import Enrolment, QuestionnaireAnswer
 from engine.study.export.dataset import read_study
+from engine.study.export.release import Scrub, Shape, shape
 from engine.study.report.estimates import (
     bootstrap,
     bradley_terry,
@@ -30,6 +31,7 @@ from engine.study.report.estimates import (
     win_rate,
 )
 from engine.study.report.primary import preferred
+from engine.study.report.recruitment import recruitment
 from engine.study.report.report import report_page, report_study
 from engine.study.study import read_study_file
 from tests.benchmarks.surface import classified
@@ -136,6 +138,14 @@ async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
     assert gone[:12] not in text and "rain" not in text
     assert "on record54interactions: left out: no consent now9" in Page(text).figures["exclusions"]
     assert "withdrew" in Page(text).figures["funnel"]
+
+
+async def test_a_figure_of_steps_names_each_once(settings: Settings, database: Database) -> None:
+    await fill_study(database, settings, 6)
+    reading = await read_study(database, STUDY)
+    for figure in recruitment(shape(reading, Shape(), Scrub()).tables, reading.flow)[:2]:
+        steps = [row[0] for row in figure.cells]
+        assert len(steps) == len(set(steps)) > 6
 
 
 async def test_a_study_without_rows_has_a_page_that_says_so(

@@ -17,7 +17,7 @@ def _funnel(flow: Flow, tables: Tables) -> Figure:
     values = {
         "invited": sum(invited.values()),
         "opened the form": sum(count for name, count in invited.items() if name != "invited"),
-        "agreed, ever": flow.people["ever_agreed"],
+        "ever agreed": flow.people["ever_agreed"],
         "agree now": flow.people["agree_now"],
         "have rows": len({row["pseudonym"] for row in tables["interactions"]}),
     }
@@ -32,8 +32,7 @@ def _funnel(flow: Flow, tables: Tables) -> Figure:
         which="of people who agree now; invitations are counted, not listed",
         head=("step", "people"),
         cells=[
-            *values.items(),
-            *numbers(flow.people),
+            *(values | dict(numbers(flow.people))).items(),
             ("let excerpts be published", sum(row["excerpts"] for row in people)),
             ("let accounts be linked", sum(row["linkage"] for row in people)),
             *sorted(texts.items()),
