@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import typer
-import yaml
 from forked import programs
 from typer.core import TyperGroup
 
@@ -114,31 +113,17 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line.partition(" <")[0], comments=True) for line in lines]
 
 
-def parse(words: list[str]) -> None:
-    command = typer.main.get_command(app)
-    while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
-        _, command, words = command.resolve_command(typer.Context(command), words)
-    if words or not isinstance(command, TyperGroup):
-        try:
-            command.make_context("pastiche", words)
-        except typer.BadParameter as error:  # a sentence may name a command without all of it
-            assert type(error).__name__ == "MissingParameter", error
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_parses(page: Path) -> None:
     for words in commands(page):
-        parse(words)
-
-
-def test_every_command_of_a_container_and_a_unit_parses() -> None:
-    services = yaml.safe_load((ROOT / "docs/deploy/compose.yaml").read_text())["services"]
-    found = [one["command"] for one in services.values() if one.get("image") == "pastiche"]
-    for unit in (ROOT / "docs/deploy").glob("*.service"):
-        found += map(str.split, re.findall(r"^ExecStart=\S+/pastiche (.*)", unit.read_text(), re.M))
-    assert len(found) == 6
-    for words in found:
-        parse(words)
+        command = typer.main.get_command(app)
+        while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+            _, command, words = command.resolve_command(typer.Context(command), words)
+        if words or not isinstance(command, TyperGroup):
+            try:
+                command.make_context("pastiche", words)
+            except typer.BadParameter as error:  # a sentence may name a command without all of it
+                assert type(error).__name__ == "MissingParameter", error
 
 
 @pytest.mark.parametrize("name", COMMANDS)
