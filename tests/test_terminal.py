@@ -24,7 +24,7 @@ from bot.service.request import meant
 from bot.settings import PlatformSettings, terminal_settings
 from bot.terminal_client.client import Screen, _one
 from bot.terminal_client.live_answer import page_for
-from bot.terminal_client.session import TerminalSession, open_terminal
+from bot.terminal_client.session import TerminalSession, open_terminal, terminal_asker
 from engine.chat.retention import KEEP_SECONDS
 from engine.errors import CommandError
 from engine.settings import Settings
@@ -179,6 +179,14 @@ async def test_odd_characters_do_not_end_the_program(odd: str) -> None:
         for text in texts:
             page.show(Draft(job="j", text=text))
     assert console.file.getvalue()  # type: ignore[attr-defined]
+
+
+async def test_a_terminal_speaks_its_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    assert terminal_asker().locale == "en"
+    monkeypatch.setenv("LANG", "it_IT.UTF-8")
+    assert terminal_asker().locale == "it"
 
 
 async def test_help_lists_what_works_here(typed: Terminal) -> None:
