@@ -70,23 +70,22 @@ def _items(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def check_commands(commands: list[dict[str, Any]]) -> None:
     """All of an application's commands, as they are put in bulk."""
-    for kind, most in ((1, 100), (2, 15), (3, 15)):
-        these = [c for c in commands if c.get("type", 1) == kind]
-        if len(these) > most or len({c["name"] for c in these}) != len(these):
-            raise bad(f"commands of type {kind}: too many, or a name twice")
+    if len(commands) > 100 or len({c["name"] for c in commands}) != len(commands):
+        raise bad("commands: too many, or a name twice")
     for command in commands:
         _check_command(command)
 
 
 def _check_command(command: dict[str, Any]) -> None:
-    typed = command.get("type", 1) == 1
-    _check_names(command, slash=typed)
+    if command.get("type", 1) != 1:
+        raise bad("type: the bot has slash commands alone")
+    _check_names(command)
     options = command.get("options") or []
     required = [bool(o.get("required")) for o in options]
     if len(options) > 25 or required != sorted(required, reverse=True):
         raise bad(f"{command['name']}: too many options, or a required one after an optional one")
     for option in options:
-        _check_names(option, slash=True)
+        _check_names(option)
         if len(option.get("choices") or ()) > CHOICES:
             raise bad(f"{option['name']}: at most {CHOICES} choices")
         if (option.get("max_length") or 1) > 6000:
@@ -95,15 +94,13 @@ def _check_command(command: dict[str, Any]) -> None:
         raise bad(f"{command['name']}: more than 8000 characters")
 
 
-def _check_names(part: dict[str, Any], *, slash: bool) -> None:
+def _check_names(part: dict[str, Any]) -> None:
     for name in (part["name"], *(part.get("name_localizations") or {}).values()):
-        sound = COMMAND_NAME.match(name) and name == name.lower() if slash else len(name) <= 32
-        if not sound:
+        if not (COMMAND_NAME.match(name) and name == name.lower()):
             raise bad(f"name: {name!r}")
-    if slash:
-        for text in (part["description"], *(part.get("description_localizations") or {}).values()):
-            if not 1 <= len(text) <= 100:
-                raise bad(f"description: {text!r}")
+    for text in (part["description"], *(part.get("description_localizations") or {}).values()):
+        if not 1 <= len(text) <= 100:
+            raise bad(f"description: {text!r}")
 
 
 def _texts(part: dict[str, Any]) -> Iterator[str]:

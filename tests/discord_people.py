@@ -53,12 +53,6 @@ class People:
         data = {"custom_id": message.buttons.get(label, label), "component_type": 2}
         return await self._interact(3, data, by, message.channel, message)
 
-    async def choose(self, message: Message, value: str, *, by: str = ALICE) -> Interaction:
-        """An entry of the message's select."""
-        menus = [i for row in message.components for i in row["components"] if i["type"] == 3]
-        data = {"custom_id": menus[0]["custom_id"], "component_type": 3, "values": [value]}
-        return await self._interact(3, data, by, message.channel, message)
-
     async def say(
         self,
         text: str,
@@ -98,10 +92,10 @@ class People:
         """A private message to the bot."""
         return await self.say(text, by=by, at=self.discord.private(by), **more)
 
-    def command(self, name: str, kind: int = 1) -> dict[str, Any]:
+    def command(self, name: str) -> dict[str, Any]:
         """The synced command of that name."""
         for command in self.discord.commands:
-            if command["name"] == name and command.get("type", 1) == kind:
+            if command["name"] == name:
                 return command
         raise AssertionError(f"{name} is not among {[c['name'] for c in self.discord.commands]}")
 

@@ -103,19 +103,14 @@ class DiscordServer:
         return [
             ("GET", "/users/@me", self._me),
             ("GET", "/oauth2/applications/@me", self._application),
-            ("GET", "/applications/{app}/commands", self._get_commands),
             ("PUT", "/applications/{app}/commands", self._put_commands),
             ("POST", "/interactions/{id}/{token}/callback", self._callback),
             ("POST", hook, self._followup),
-            ("GET", hook + "/messages/{message}", self._hook_get),
             ("PATCH", hook + "/messages/{message}", self._hook_edit),
             ("DELETE", hook + "/messages/{message}", self._hook_delete),
-            ("GET", "/channels/{channel}", self._channel),
             ("POST", "/channels/{channel}/messages", self._post),
-            ("GET", at_message, self._get_message),
             ("PATCH", at_message, self._patch),
             ("DELETE", at_message, self._delete),
-            ("POST", "/channels/{channel}/typing", self._typing),
             ("POST", "/users/@me/channels", self._open_private),
         ]
 
@@ -217,7 +212,7 @@ class DiscordServer:
             kind = "webhook" if "token" in names else "message"
         else:
             return {}
-        if request.path.endswith(("/callback", "/typing", "/@me/channels")):
+        if request.path.endswith(("/callback", "/@me/channels")):
             return {}
         key = f"{kind} {request.method} {names.get('token') or names.get('channel')}"
         most, window = self.rates[kind]
@@ -249,13 +244,6 @@ class DiscordServer:
             "flags": 0,
         }
         return answer(about | rest)
-
-    async def _get_commands(self, request: web.Request) -> web.Response:
-        shown = self.commands
-        if request.query.get("with_localizations") not in ("true", "1"):
-            hidden = ("name_localizations", "description_localizations")
-            shown = [{k: v for k, v in c.items() if k not in hidden} for c in shown]
-        return answer(shown)
 
     async def _put_commands(self, request: web.Request) -> web.Response:
         commands: Any = request[CALL].payload["list"]
@@ -347,9 +335,6 @@ class DiscordServer:
         self._write(made, call.payload, call.files)
         return answer(self.message(made))
 
-    async def _hook_get(self, request: web.Request) -> web.Response:
-        return answer(self.message(self._of_hook(request)))
-
     async def _hook_edit(self, request: web.Request) -> web.Response:
         message, call = self._of_hook(request), request[CALL]
         self._check(message.channel, call.payload, call.files, new=False)
@@ -390,9 +375,6 @@ class DiscordServer:
         files = self.messages[request.match_info["message"]].files
         return web.Response(body=files[int(request.match_info["number"])][1])
 
-    async def _channel(self, request: web.Request) -> web.Response:
-        return answer(self.channel(self._open(request, write=False)))
-
     async def _post(self, request: web.Request) -> web.Response:
         channel, call = self._open(request), request[CALL]
         self._check(channel, call.payload, call.files, new=True)
@@ -416,9 +398,6 @@ class DiscordServer:
             raise bad("message_reference: Unknown message")
         return str(name) if name and there else None
 
-    async def _get_message(self, request: web.Request) -> web.Response:
-        return answer(self.message(self._message(request)))
-
     async def _patch(self, request: web.Request) -> web.Response:
         message, call = self._message(request, own=True), request[CALL]
         if message.flags & EPHEMERAL:
@@ -429,10 +408,6 @@ class DiscordServer:
 
     async def _delete(self, request: web.Request) -> web.Response:
         self._message(request, own=True).deleted = True
-        return web.Response(status=204)
-
-    async def _typing(self, request: web.Request) -> web.Response:
-        self._open(request)
         return web.Response(status=204)
 
     async def _open_private(self, request: web.Request) -> web.Response:
