@@ -25,7 +25,7 @@ from engine.moderation.chain import usual
 from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.experiments.tables import Enrolment, Exposure, Vote
-from engine.study.tables import InteractionRow, StudyRatingRow
+from engine.study.tables import InteractionRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROMPT = "/compare -- /story They sat alone in the darkened room as rain hammered down."
@@ -34,30 +34,19 @@ id = "age"
 text = "How old are you?"
 kind = "choice"
 choices = ["18 to 30", "older"]"""
-RATING = '[rating]\ntext = "How was it?"\npoints = 5\n'
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A study with an experiment for each platform's people."""
+    """A study with an experiment for Telegram's people, and one for those who speak French."""
     folder: Path = tmp_path_factory.mktemp("comparing")
     made = Settings(home=folder / "home", backend="echo", key_file=folder / "key", study="pilot")
     experiments = make_study(made.home) / "experiments"
     experiments.mkdir()
-    for name, task, platform, more, tables in (
-        (
-            "pairs",
-            "compare",
-            "telegram",
-            'exposures = 2\nreveal = "each"\ncompletion_code = true',
-            QUESTION,
-        ),
-        ("arms", "single", "discord", "exposures = 2", RATING),
-    ):
-        text = experiment_text(
-            name, task, more=more, tables=f'{tables}\n[eligible]\nplatforms = ["{platform}"]'
-        )
-        (experiments / f"{name}.toml").write_text(text)
+    more = 'exposures = 2\nreveal = "each"\ncompletion_code = true'
+    tables = f'{QUESTION}\n[eligible]\nplatforms = ["telegram"]'
+    text = experiment_text("pairs", "compare", more=more, tables=tables)
+    (experiments / "pairs.toml").write_text(text)
     gone = experiment_text("gone", "compare", tables='[eligible]\nlocales = ["fr"]')
     gone = gone.replace("plain = true", 'expert = "nobody"')
     (experiments / "gone.toml").write_text(gone)
@@ -325,31 +314,6 @@ async def test_an_arm_whose_model_is_missing_makes_the_pair_void(talk) -> None:
     assert (row.state, row.void_reason) == ("void", "missing")
 
 
-async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) -> None:
-    texts, arms = {}, {}
-    for name in ("30", "31", "32", "33"):
-        who = person(name, "discord")
-        await agree(talk, who)
-        *_, final = await told(talk, "/story They sat alone in the room.", who)
-        [enrolment] = await rows(
-            talk, Enrolment, unit=talk.context.services.study.study.pseudonym("discord", name)
-        )
-        arms[name], texts[name] = enrolment.arm, final.text
-        footer = await talk.footer(final, who)
-        assert "Lovecraft" not in footer and "part of an experiment" in footer
-        [seen] = await rows(talk, InteractionRow, job_id=final.job)
-        [row] = await rows(talk, Exposure, id=seen.id)
-        assert (row.kind, row.state, row.experiment) == ("single", "delivered", "arms")
-        assert (seen.experiment, seen.arm, seen.plain) == (
-            "arms",
-            enrolment.arm,
-            enrolment.arm == "base",
-        )
-    assert sorted(arms.values()) == ["base", "base", "lora", "lora"], "a whole block"
-    for name, text in texts.items():
-        assert text.startswith("room. the in") == (arms[name] == "base")
-
-
 async def test_a_third_persons_words_are_compared_by_no_study(talk) -> None:
     who = person("36")
     await agree(talk, who)
@@ -357,34 +321,3 @@ async def test_a_third_persons_words_are_compared_by_no_study(talk) -> None:
     said = await paired(talk, replace(who, borrowed=True))
     await pressed(talk, named(said, "a"), who)
     assert await study_counts(talk) == before
-
-
-async def test_what_goes_on_from_outside_the_study_has_no_arm(talk) -> None:
-    who = person("37", "discord")
-    await agree(talk, who)
-    before = await study_counts(talk)
-    *_, final = await told(talk, "/story My secret is Zyzzyva.", replace(who, borrowed=True))
-    for command in ("/again", "/continue And then?"):
-        *_, final = await told(talk, command, replace(who, reply_to=final.job))
-    assert await study_counts(talk) == before
-    assert "part of an experiment" not in await talk.footer(final, who)
-
-
-async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:
-    who = person("34", "discord")
-    await agree(talk, who)
-    *_, final = await told(talk, "/story They sat alone in the room.", who)
-    question = await talk.context.handlers.study.chat.questions.rating(final.job, who)
-    assert question is not None and "How was it?" in question.text
-    [thanks] = await pressed(talk, question.rows[0][4].press, who)
-    assert thanks.replaces and "Thank you" in thanks.text
-
-
-async def test_the_study_keeps_a_thumb_down(talk) -> None:
-    who = person("35")
-    await agree(talk, who)
-    *_, final = await told(talk, "/story They sat alone in the room.", who)
-    await pressed(talk, Press(Verb.DOWN, final.job), who)
-    [seen] = await rows(talk, InteractionRow, job_id=final.job)
-    ratings = await rows(talk, StudyRatingRow, interaction_id=seen.id)
-    assert [rating.value for rating in ratings] == [-1]
