@@ -55,7 +55,7 @@ class ChatService:
         if isinstance(command, Simple):
             return await handlers.commands[command.name](command, who)
         stream = handlers.streams[type(command)](command, who)
-        first = await anext(stream)
+        first = await anext(stream)  # that it is on record, or words that come first
         if isinstance(first, Reply):
             await stream.aclose()
             return first

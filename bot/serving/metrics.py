@@ -211,7 +211,10 @@ def _connected(clients: Mapping[str, Client], name: str) -> bool:
 
 
 def gathering(talk: MeteredService, health: Health) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS."""
+    """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS.
+
+    What cannot be read keeps its last value, and pastiche_up says so.
+    """
     meter, turn, gathered = talk.meter, asyncio.Lock(), float("-inf")
     counted = sa.select(Delivery.state, sa.func.count()).where(Delivery.state.in_(OPEN))
     deliveries = counted.group_by(Delivery.state)

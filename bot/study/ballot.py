@@ -1,4 +1,5 @@
-"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal."""
+"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal, which in an
+experiment comes when its file says so: what is told after each pair teaches."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Two answers on their way to a vote: what is known of them, and how they come to an end."""
+"""Two answers on their way to a vote, and how they come to an end. Whose consent is live has the pair on
+record; of the others it is remembered here until it is old."""
 
 import asyncio
 import time
