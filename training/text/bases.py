@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.backends.model_loading import keep_layout
 from engine.settings import read_settings
 from engine.weights.bases import HUB_FILES, fetch, find_base
 from engine.weights.weight_files import digest_of
@@ -108,6 +107,18 @@ def nf4(recipe: Recipe) -> Any:
         bnb_4bit_use_double_quant=recipe.training.double_quant,
         bnb_4bit_compute_dtype=compute_type(recipe.training.precision),
     )
+
+
+def keep_layout(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a processor with AVX512-BF16.
+
+    Its first forward pass without gradients (a validation) repacks them for speed; the backward
+    passes that follow then read the new layout as the old, and gradients are wrong (seen in 0.50.2:
+    gradient norm 0.23 in place of 0.70). A matrix narrower than its blocks cannot be repacked at all.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
 
 
 def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":

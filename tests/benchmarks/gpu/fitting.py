@@ -58,9 +58,8 @@ def lora(day: Day) -> None:
 
 def qlora(day: Day) -> None:
     """QLoRA on the same base in NF4, the recipe's own way."""
-    from engine.backends.model_loading import keep_layout
     from training.run.trainer import accelerator_for
-    from training.text.bases import add_adapter
+    from training.text.bases import add_adapter, keep_layout
     from training.text.data.blocks import Block
     from training.text.trainer import TextTrainer
 
