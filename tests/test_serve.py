@@ -140,7 +140,7 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
     await asyncio.sleep(3)  # five seconds lie between the second fault and the third try
     assert looked.looks <= 3
     counting.context.lifecycle.stop()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
 
 
 @pytest.mark.databases("postgres")

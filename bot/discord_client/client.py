@@ -48,6 +48,7 @@ class DiscordClient:
         try:
             connection = await self._login()
             if connection is not None:
+                # As older versions name it, which must not listen beside this one.
                 name = f"discord {connection.application_id} 0/1"
                 leases = self._service.context.services.leases
                 work = partial(self._listen, connection)
