@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import load_file, save_file
 from stages import stage
 from tiny_sdxl import COLOURS, make_base, make_pictures, make_recipe
@@ -19,7 +19,7 @@ from engine.weights.weight_files import digest_of
 from training.errors import BadRecipe, NotPublished
 from training.images.drawing.grid import sheet
 from training.images.evaluation.attributes import RenderJudge, is_known
-from training.images.evaluation.measures import BRACELET, NECKLACE, prompts_of
+from training.images.evaluation.measures import BRACELET, NECKLACE, fine_detail, prompts_of
 from training.images.evaluation.memory import dhash, features_of, memory_of
 from training.images.evaluation.report import lines_of, page
 from training.images.lora_files import WEIGHTS, read_marks
@@ -94,6 +94,13 @@ def test_the_judge_of_renders_answers_in_its_own_words(tmp_path: Path) -> None:
         RenderJudge(tmp_path / "judge.safetensors")
 
 
+def test_a_blurred_picture_has_less_fine_detail_than_it_had() -> None:
+    noise = Image.effect_noise((64, 64), 60)
+    sharp, soft = (fine_detail([p]) for p in (noise, noise.filter(ImageFilter.GaussianBlur(2))))
+    assert soft < sharp / 4
+    assert fine_detail([Image.new("RGB", (64, 64), "gold")]) == 0
+
+
 def test_a_sheet_holds_every_picture_and_label() -> None:
     rows = [[disc("gold", n), disc("ruby", n)] for n in range(3)]
     page_ = sheet(rows, ("base", "LoRA"), ["one", "two", "three " * 40])
@@ -139,6 +146,7 @@ def test_the_page_says_what_was_measured() -> None:
             "lora": {"loss": 0.1, "by_time": [0.15]},
         },
         "memory": {"base": memory, "lora": {**memory, "suspect_share": 0.01, "gap": 0.002}},
+        "detail": {"base": 0.5, "lora": 0.75},
         "attributes": {
             "asked": 9,
             "base": {"stone": 0.5},
@@ -150,6 +158,7 @@ def test_the_page_says_what_was_measured() -> None:
     for part in (
         "LoRA 0.1000 (-50.0%)",
         "stone as asked in 75%",
+        "base 0.50, LoRA 0.75",
         "right on 90%",
         "| 50 | 0.3000 |",
     ):

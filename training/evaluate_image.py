@@ -45,6 +45,7 @@ def evaluate_image(
     values = {
         "held_out": measures.held_out(),
         "memory": measures.memory(drawn),
+        "detail": measures.detail(made),
         "attributes": measures.attributes(chosen, made),
     }
     save_nearest(folder / report.NEAREST, values["memory"]["lora"], drawn["lora"], measures)

@@ -28,6 +28,11 @@ def lines_of(values: dict[str, Any]) -> list[str]:
             f"{lora['suspect_share']:.1%} of its pictures (aim: 1 % at most); nearer to training "
             f"than to held-out photographs by {lora['gap']:+.3f} (aim: about 0)"
         )
+    detail = values["detail"]
+    lines.append(
+        f"finest detail, against held-out photographs': base {detail['base']:.2f}, "
+        f"LoRA {detail['lora']:.2f}"
+    )
     found = values["attributes"]
     real = found.get("photographs")
     for name, share in found.get("lora", {}).items():
