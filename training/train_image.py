@@ -35,6 +35,8 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     """Train to the end; write the LoRA of the chosen step to `lora/`, and the record."""
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
+    if recipe.training.optimiser == "adamw8bit":
+        stage.require_extra("bitsandbytes")
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
     from training.images.bases import base_folder
     from training.images.session import ImageSession

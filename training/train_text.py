@@ -28,6 +28,8 @@ MEMORY_HELP = (
 
 def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
     """Train to the end and write the adapter of the lowest held-out loss to `adapter/`."""
+    if recipe.training.method == "qlora" or recipe.training.optimiser == "adamw8bit":
+        stage.require_extra("bitsandbytes")
     from training.text.session import Session
 
     with stage.memory_told(MEMORY_HELP):
