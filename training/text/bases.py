@@ -63,18 +63,6 @@ def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
     return load(recipe.base, folder, dtype=whole)
 
 
-def keep_layout(model: Any) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a processor with AVX512-BF16.
-
-    Its first forward pass without gradients (a validation) repacks them for speed; the backward
-    passes that follow then read the new layout as the old, and gradients are wrong (seen in 0.50.2:
-    gradient norm 0.23 in place of 0.70). A matrix narrower than its blocks cannot be repacked at all.
-    """
-    for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            module.support_avx512bf16_for_cpu = False
-
-
 def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
     """Load with the attention that the base needs, without a cache of keys and values."""
     from transformers import AutoModelForCausalLM
