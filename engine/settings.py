@@ -26,6 +26,7 @@ from engine.errors import SetupError
 from engine.plan.cards import BUILT_IN
 from engine.plan.semantic import Semantic
 
+KEEP_HOURS = 72  # that words and pictures are kept
 CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
     lost_after: float = Field(default=30.0, ge=1)  # seconds of a worker's silence (Postgres)
     stuck_after: float = Field(default=900.0, ge=1)  # seconds without a token or step of a worker
     leave_seconds: float = Field(default=30.0, ge=0)  # for a leaving worker's jobs (Postgres)
-    terminal_hours: int = Field(default=72, ge=72)  # that words of the terminal's requests are kept
+    terminal_hours: int = Field(default=KEEP_HOURS, ge=KEEP_HOURS)  # of the terminal's words
     max_length: int = Field(default=1200, ge=16, le=4096)  # tokens of an answer
     log_to: Literal["file", "stdout"] = "file"  # files in home, or standard output
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,6 +1,8 @@
 """`pastiche log`: requests with their answers as one table, of the terminal and of who agreed."""
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ from study_rows import Rows, opened
 from talking import Clock, told
 
 from bot.cli.export import _logged_words
-from bot.service.request import Who
+from bot.locales import languages
+from bot.messages.buttons import Press, Verb
+from bot.service.request import Who, past
 from bot.service.service import ChatService
+from bot.terminal_client.session import TerminalSession
 from engine.chat.retention import KEEP_SECONDS, Retention
-from engine.errors import CommandError
+from engine.errors import AskerError, CommandError
+from engine.ledger.ledger import new_id
 from engine.settings import Settings
 from engine.study.export.log import AT_ONCE, beginning_of, check_out, log_columns, write_log
 
@@ -90,11 +96,26 @@ async def test_words_of_the_terminal_stay_as_long_as_is_set_and_what_was_blanked
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_notice_in_the_terminal_says_how_long(talk: ChatService) -> None:
-    assert "for 72 hours" in (await told(talk, "/privacy", OWN))[0].text
-    talk.context.services.terminal_hours = 720
-    assert "for 720 hours" in (await told(talk, "/privacy", OWN))[0].text
-    assert "for 72 hours" in (await told(talk, "/privacy", somebody("x")))[0].text
+async def test_all_that_says_how_long_words_stay_says_it_of_where_it_is_said(
+    talk: ChatService, here: Settings
+) -> None:
+    longer = TerminalSession(talk, here.model_copy(update={"terminal_hours": 720})).who
+    for who, hours in ((longer, 720), (somebody("x"), 72)):
+        for locale, said in (("en", f"for {hours} hours"), ("it", f"per {hours} ore")):
+            asks = replace(who, locale=locale)
+            assert said in (await told(talk, "/privacy", asks))[0].text
+            for line in ("/continue", "/stories"):
+                with pytest.raises(AskerError, match=said):
+                    await told(talk, line, asks)
+            for verb in (Verb.WHY, Verb.UP):
+                with pytest.raises(AskerError, match=said):
+                    await talk.press(Press(verb, new_id()), asks)
+        assert f"{hours} hours" in str(past(who, "gone_pictures"))
+
+
+@pytest.mark.parametrize("language", languages())
+def test_no_language_has_the_hours_in_its_words(language: str) -> None:
+    assert "72" not in files("bot.locales").joinpath(f"{language}.toml").read_text()
 
 
 async def test_what_somebody_who_left_wrote_is_not_told_by_who_took_it_up(

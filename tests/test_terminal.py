@@ -184,9 +184,9 @@ async def test_odd_characters_do_not_end_the_program(odd: str) -> None:
 async def test_a_terminal_speaks_its_language(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    assert terminal_asker().locale == "en"
+    assert terminal_asker(Settings()).locale == "en"
     monkeypatch.setenv("LANG", "it_IT.UTF-8")
-    assert terminal_asker().locale == "it"
+    assert terminal_asker(Settings()).locale == "it"
 
 
 async def test_help_lists_what_works_here(typed: Terminal) -> None:

@@ -12,7 +12,7 @@ from bot.service.admission import operates
 from bot.service.answer import follow, note
 from bot.service.context import Context
 from bot.service.dispatch_table import GoOn, Response
-from bot.service.request import Reply, Who
+from bot.service.request import Reply, Who, past
 from bot.service.stories import drop, shown_tree, step
 from engine.errors import AskerError
 from engine.events import FINAL_STATES, Finished, is_final
@@ -36,7 +36,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
     detail = {"button": press.verb.value, "argument": press.argument}
     await context.handlers.study.note(kind, press.job, who, detail)
     if press.verb in _KEPT and (answer is None or answer.expired):
-        raise AskerError(words("talk.expired", who.locale))
+        raise past(who)
     if press.verb in _CHANGING and answer is not None:
         if not context.presses.new((who.platform, who.asker, press), TWICE_SECONDS):
             return Reply(words("talk.already", who.locale), private=True)
@@ -94,7 +94,7 @@ def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> 
         if here and asked and verb is Verb.REPORT:
             return
         late = verb in (Verb.DELETE, Verb.REPORT)
-        raise AskerError(words("talk.nobodys" if late else "talk.expired", who.locale))
+        raise AskerError(words("talk.nobodys", who.locale)) if late else past(who)
     if not (here and verb in ANYBODY):
         raise AskerError(words("talk.not_yours", who.locale))
 
@@ -159,7 +159,7 @@ async def _original(context: Context, job: str, who: Who) -> Reply:
                 return Reply(words("footer.ai", who.locale), pictures=event.pictures)
             if is_final(event):
                 break
-    raise AskerError(words("talk.gone_pictures", who.locale))
+    raise past(who, "gone_pictures")
 
 
 async def report(context: Context, reason: str, who: Who) -> Reply:

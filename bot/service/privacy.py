@@ -23,8 +23,7 @@ async def privacy(context: Context, _command: Simple, who: Who) -> Reply:
     contact = context.settings.contact
     tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
     kind = "terminal" if who.platform == "terminal" else "text"
-    hours = context.services.terminal_hours
-    notice = words(f"privacy.{kind}", who.locale, contact=tail, hours=hours)
+    notice = words(f"privacy.{kind}", who.locale, contact=tail, hours=who.hours)
     title = context.handlers.study.title
     if title:
         notice += "\n\n" + words("privacy.study", who.locale, title=title)

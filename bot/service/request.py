@@ -17,6 +17,7 @@ from engine.events import Picture
 from engine.plan.job import Answer, Request, Spot
 from engine.plan.memory import condensed
 from engine.plan.prompt import split
+from engine.settings import KEEP_HOURS
 
 LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
 SPOKEN = (
@@ -32,7 +33,7 @@ class Who(Spot):
     the answer that is meant instead. A `manager` may manage the place, a `server_manager` the whole
     server or group. `parent` is the channel that a thread stands in, or the group of a topic.
     `borrowed`: the words are a third person's. `address` is the client's own note of where to answer
-    after a restart.
+    after a restart. `hours`: how long words and pictures from there are kept.
     """
 
     conversation: str | None = None
@@ -43,6 +44,7 @@ class Who(Spot):
     parent: str = ""
     borrowed: bool = False
     address: str = ""
+    hours: int = KEEP_HOURS
 
     @property
     def account(self) -> tuple[str, str]:
@@ -161,18 +163,23 @@ def join(*pieces: str) -> str:
     return whole
 
 
+def past(who: Who, name: str = "expired") -> AskerError:
+    """Make the refusal of what is kept no longer; it says how long that was."""
+    return AskerError(words(f"talk.{name}", who.locale, hours=who.hours))
+
+
 async def meant(who: Who, core: Engine) -> Answer:
     """Find the answer that is meant: the one replied to, else their last. Raises AskerError."""
     if who.reply_to is None:
         found = await core.last(*who.account, who.place)
         if found is None:
-            raise AskerError(words("talk.nothing_before", who.locale))
+            raise past(who, "nothing_before")
     else:
         found = await core.answer(who.reply_to)
         if found is None or found.expired:
-            raise AskerError(words("talk.expired", who.locale))
+            raise past(who)
         if (found.request.platform, found.request.place) != (who.platform, who.place):
             raise AskerError(words("talk.elsewhere", who.locale))
     if found.expired:
-        raise AskerError(words("talk.expired", who.locale))
+        raise past(who)
     return found

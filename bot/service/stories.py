@@ -16,7 +16,7 @@ from bot.messages.normalise import language_of_text
 from bot.messages.wording import AI_LINE
 from bot.service.answer import follow
 from bot.service.context import Context
-from bot.service.request import Reply, Who, meant, opening
+from bot.service.request import Reply, Who, meant, opening, past
 from engine.chat.stories import Node, path, versions
 from engine.errors import AskerError
 from engine.events import Cancelled, Finished, is_final
@@ -39,7 +39,7 @@ async def stories(context: Context, _command: Simple, who: Who) -> Reply:
     """List one's own of the last days in this place, each with a button to its tree."""
     found = await context.services.stories.newest(*who.account, who.place)
     if not found:
-        raise AskerError(words("talk.nothing_before", who.locale))
+        raise past(who, "nothing_before")
     lines = [f"{number}. {_glance(answer.request.text)}" for number, answer in enumerate(found, 1)]
     ask = tuple(button(Verb.TREE, a.job.id, label=f"{n}") for n, a in enumerate(found, 1))
     head = words("story.list", who.locale)
@@ -135,7 +135,7 @@ async def _told(context: Context, job: str, who: Who) -> str | Reply:
                 return event.text
             if is_final(event):
                 break
-    raise AskerError(words("talk.expired", who.locale))
+    raise past(who)
 
 
 def _voices(context: Context, answers: list[Answer]) -> list[str]:
@@ -185,7 +185,7 @@ async def note(context: Context, command: Simple, who: Who) -> Reply:
         return more
 
     if await context.services.stories.note(here, added) is None:
-        raise AskerError(words("talk.expired", who.locale))
+        raise past(who)
     return Reply(words("story.noted", who.locale), private=True)
 
 

@@ -83,7 +83,7 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     made = {"mydata.html": _page(text, tables), "mydata.json": data}
     packed, left = await _packed(chat, made, sorted(names))
     if left:
-        text += "\n\n" + words("study.mydata_left", who.locale, count=left)
+        text += "\n\n" + words("study.mydata_left", who.locale, count=left, hours=who.hours)
     given = (("mydata.zip", packed),) if packed else tuple(made.items())
     return Reply(text, private=True, files=given, start="mydata")
 

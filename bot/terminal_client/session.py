@@ -35,7 +35,7 @@ MYDATA = ("mydata.html", "mydata.json", "mydata.zip")
 log = logging.getLogger(__name__)
 
 
-def terminal_asker() -> Who:
+def terminal_asker(settings: Settings) -> Who:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -49,6 +49,7 @@ def terminal_asker() -> Who:
         conversation=new_id(),
         alone=True,
         locale=language_of(spoken.partition(".")[0]),
+        hours=settings.terminal_hours,
     )
 
 
@@ -80,7 +81,7 @@ class TerminalSession:
         self.papers = out or settings.home
         self._settings = settings
         self.offer_nothing()
-        self.who = terminal_asker()
+        self.who = terminal_asker(settings)
 
     async def say(self, command: Command, who: Who) -> Response:
         """Give ChatService's reply; a new request leaves what was asked, if that is not answered so."""

@@ -27,8 +27,9 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.tables import Asker, Delivery, JobRow, RequestRow
 from engine.ledger.transactions import add, lasting
 from engine.queues.postgres.tables import Ticket
+from engine.settings import KEEP_HOURS
 
-KEEP_SECONDS = 72 * 3600.0  # words and pictures
+KEEP_SECONDS = KEEP_HOURS * 3600.0
 SEEN_SECONDS = 48 * 3600.0  # Telegram repeats an update for 24 h at most
 BACKUP_SECONDS = 35 * 86400.0
 NOBODY = "nobody"  # no lookup, which has 64 characters

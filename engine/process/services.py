@@ -55,7 +55,6 @@ class Services:
         observers = [each for each in ledger.observers if isinstance(each, StudyObserver)]
         study = observers[0].study if observers else None
         self.ledger = ledger
-        self.terminal_hours = settings.terminal_hours
         self.quotas = Quotas(ledger, asker, place)
         self.outbox = Outbox(ledger)
         self.leases = Leases(ledger, self.outbox.sender)
