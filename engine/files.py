@@ -12,8 +12,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+BUILT_IN = Path(str(files("engine"))) / "experts"  # cards that are shipped
 
 
 def owner_only(path: str, flags: int) -> int:

@@ -23,8 +23,7 @@ from pydantic_settings import (
 )
 
 from engine.errors import SetupError
-from engine.plan.cards import BUILT_IN
-from engine.plan.semantic import Semantic
+from engine.files import BUILT_IN
 
 KEEP_HOURS = 72  # that words and pictures are kept
 CONFIG_FILE = "pastiche.toml"
@@ -96,9 +95,9 @@ class Settings(BaseSettings):
         """Built-in cards first; the operator's own of the same name replace them."""
         return (BUILT_IN, self.home / "experts")
 
-    def semantic(self) -> Semantic | None:
-        wanted = self.router == "semantic" and self.backend != "echo"
-        return Semantic(self.home) if wanted else None
+    @property
+    def routes_by_meaning(self) -> bool:
+        return self.router == "semantic" and self.backend != "echo"
 
     @property
     def models(self) -> Path:

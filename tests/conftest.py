@@ -11,9 +11,10 @@ import postgres
 import pytest
 from pydantic import SecretStr
 
+from engine.files import BUILT_IN
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import open_database, upgrade
-from engine.plan.cards import BUILT_IN, Registry
+from engine.plan.cards import Registry
 from engine.plan.job import Request
 from engine.settings import Settings
 from engine.weights import bases, conversion

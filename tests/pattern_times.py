@@ -134,10 +134,11 @@ def functions() -> Iterator[tuple[str, Run]]:
     from bot.study import blinding
     from bot.telegram_client import updates
     from engine.backends import stop_rules
+    from engine.files import BUILT_IN
     from engine.moderation import living_people, rules
     from engine.moderation import normalise as folding
     from engine.plan import memory, prompt, router
-    from engine.plan.cards import BUILT_IN, Registry, Template
+    from engine.plan.cards import Registry, Template
     from engine.study.disclosure import scrub
 
     experts = Registry.load([BUILT_IN], "embedded")

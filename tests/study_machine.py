@@ -26,7 +26,7 @@ from engine.ledger.storage import open_database
 from engine.ledger.transactions import Database
 from engine.plan.cards import Sampling
 from engine.plan.job import Job, Request
-from engine.plan.router import Route
+from engine.plan.route import Route
 from engine.process.services import Services
 from engine.study.consent.consent import Answers
 from engine.study.export.dataset import read_study

@@ -14,6 +14,7 @@ from tiny_sdxl import make_pipeline
 
 from bot.cli.findings import look_at_models
 from engine.errors import LimitError, ModelError
+from engine.files import BUILT_IN
 from engine.installation.install import (
     MOST_FILES,
     NewExpert,
@@ -22,7 +23,7 @@ from engine.installation.install import (
     remarks,
     remove_expert,
 )
-from engine.plan.cards import BUILT_IN, Expert, Registry, load_card
+from engine.plan.cards import Expert, Registry, load_card
 from engine.settings import Settings
 from engine.weights.bases import SHIPPED
 from engine.weights.weight_files import check_adapter, damaged, write_sums

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from stages import stage
 from tiny_sdxl import COLOURS, make_base, make_pictures, make_recipe
 
-from engine.plan.cards import BUILT_IN, load_card
+from engine.files import BUILT_IN
+from engine.plan.cards import load_card
 from engine.weights.picture_lora import SETTINGS
 from engine.weights.weight_files import digest_of
 from training.errors import BadRecipe, NotPublished

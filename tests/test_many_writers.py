@@ -28,7 +28,8 @@ from engine.ledger.storage import make_ready, open_database, storage_of, upgrade
 from engine.ledger.transactions import TRIES, Database, UndoneError, UnsureError, repeated
 from engine.plan.cards import Registry
 from engine.plan.job import Job, Request
-from engine.plan.router import Route, route
+from engine.plan.route import Route
+from engine.plan.router import route
 from engine.process.services import Services, open_services
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings

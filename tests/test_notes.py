@@ -19,7 +19,8 @@ from bot.service.service import ChatService
 from engine.backends.prompt_window import prompt_ids
 from engine.chat.retention import KEEP_SECONDS
 from engine.errors import AskerError
-from engine.plan.cards import BUILT_IN, Registry
+from engine.files import BUILT_IN
+from engine.plan.cards import Registry
 from engine.plan.job import Answer, Job, Request
 from engine.plan.memory import LONGEST, MOST_NOTES, condensed
 from engine.plan.plan import make_plan

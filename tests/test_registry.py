@@ -8,8 +8,9 @@ import pytest
 from tiny_models import make_adapter, make_base, write_card
 
 from engine.errors import LimitError, ModelError, SetupError
+from engine.files import BUILT_IN
 from engine.installation.install import NewExpert, add_expert
-from engine.plan.cards import BUILT_IN, Registry, load_card, load_registry
+from engine.plan.cards import Registry, load_card, load_registry
 from engine.settings import read_config
 from engine.study.design.experiment_file import parse_experiment
 from engine.study.study import folder_of, read_study_file

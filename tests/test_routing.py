@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from engine.errors import CommandError, StyleError
 from engine.plan.cards import Registry
 from engine.plan.prompt import assemble
-from engine.plan.router import Route, route
+from engine.plan.route import Route
+from engine.plan.router import route
 
 BEGINNING = "\nHere is the beginning:\n\n"
 

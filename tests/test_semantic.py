@@ -14,10 +14,12 @@ from bot.messages.grammar import parse
 from bot.messages.wording import short_reason, why
 from bot.service.request import Who, request_of
 from engine.engine import LocalEngine
-from engine.plan.cards import BUILT_IN, MOST_EXAMPLES, Registry, Routing
+from engine.files import BUILT_IN
+from engine.plan.cards import MOST_EXAMPLES, Registry, Routing
 from engine.plan.job import Answer, Treatment
 from engine.plan.plan import make_plan
-from engine.plan.router import Route, route
+from engine.plan.route import Route
+from engine.plan.router import route
 from engine.plan.semantic import CACHE, NOBODY, Encoder, Semantic, margin
 from engine.queues.embedded import EmbeddedQueue
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
 
-from engine.plan.cards import BUILT_IN, load_card
+from engine.files import BUILT_IN
+from engine.plan.cards import load_card
 from training.captioning.questions import data_address
 from training.errors import BadCorpus
 from training.images.data.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of

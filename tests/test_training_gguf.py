@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, LlamaConfig
 
-from engine.plan.cards import BUILT_IN
+from engine.files import BUILT_IN
 from training.errors import NotPublished
 from training.text.gguf_adapter import paired, write_gguf
 

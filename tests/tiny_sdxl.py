@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.plan.cards import BUILT_IN
+from engine.files import BUILT_IN
 
 TOKENIZERS = BUILT_IN.parent / "models" / "jewel-base"
 SDXL_SCHEDULE = {

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.files import whole_file, whole_folder, write_file, write_json
-from engine.plan.cards import BUILT_IN
+from engine.files import BUILT_IN, whole_file, whole_folder, write_file, write_json
 from engine.settings import read_settings
 from engine.weights.picture_lora import check_lora
 from engine.weights.weight_files import check_adapter, digest_of

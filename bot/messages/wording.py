@@ -7,7 +7,7 @@ from bot.messages.draft import Draft
 from engine.events import Cancelled, Finished
 from engine.plan.cards import Expert, Registry, Weights
 from engine.plan.job import Answer, Status
-from engine.plan.router import Route
+from engine.plan.route import Route
 from engine.plan.semantic import margin
 from engine.plan.treatment import ARM
 

@@ -11,8 +11,9 @@ from typing import Any
 import tomlkit
 
 from engine.errors import LimitError, ModelError, SetupError
+from engine.files import BUILT_IN
 from engine.installation.install_images import check_pictures, draws_pictures, inherited
-from engine.plan.cards import BUILT_IN, CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
+from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
 from engine.weights.adapter_fit import check_expert
 from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as

@@ -39,7 +39,7 @@ from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, Re
 from engine.ledger.transactions import add, lasting
 from engine.media.store import PictureStore
 from engine.plan.job import Answer, Job, Request
-from engine.plan.router import Route
+from engine.plan.route import Route
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.plan.job import Job, Request
-from engine.plan.router import Route
+from engine.plan.route import Route
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from engine.ledger.tables import Asker, JobRow, Output, PictureRow, RequestRow
 from engine.plan.cards import Sampling
 from engine.plan.job import Answer, Job, Request
 from engine.plan.picture import Order
-from engine.plan.router import Route
+from engine.plan.route import Route
 
 
 class UnfinishedJob(NamedTuple):

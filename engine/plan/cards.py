@@ -8,7 +8,6 @@ under which rights it may be used. A later root's card replaces an earlier one o
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +17,6 @@ from engine.errors import SetupError, in_one_line
 from engine.plan.picture import Drawing
 from engine.weights.bases import known_as, pinned
 
-BUILT_IN = Path(str(files("engine"))) / "experts"
 CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
 MOST_KEYWORDS = 500

@@ -7,7 +7,7 @@ from typing import Protocol
 from engine.events import Event
 from engine.plan.cards import Sampling
 from engine.plan.picture import Order
-from engine.plan.router import Route
+from engine.plan.route import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from engine.plan.job import Job, Request
 from engine.plan.memory import told
 from engine.plan.picture import Drawing, Order, caption, order
 from engine.plan.prompt import assemble
-from engine.plan.router import Route, route
+from engine.plan.route import Route
+from engine.plan.router import route
 from engine.plan.semantic import Semantic
 from engine.plan.treatment import redrawn, rerouted, treated
 

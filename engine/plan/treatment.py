@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CommandError
 from engine.plan.cards import Expert, Registry, Sampling
-from engine.plan.router import Candidate, Route
+from engine.plan.route import Candidate, Route
 
 if TYPE_CHECKING:
     from engine.plan.job import Treatment

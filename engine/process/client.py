@@ -11,6 +11,7 @@ from engine.lock import owners_socket
 from engine.plan.cards import Registry
 from engine.plan.job import Request
 from engine.plan.plan import Plan, make_plan
+from engine.plan.semantic import Semantic
 from engine.settings import Settings, check_runtime
 from engine.workers.protocol import Call, Link, Message, Refused, Returned, connect
 
@@ -24,7 +25,7 @@ class ClientEngine(Engine):
         self.registry = registry
         self._patience = patience
         self._settings = settings
-        self._semantic = settings.semantic()
+        self._semantic = Semantic(settings.home) if settings.routes_by_meaning else None
 
     def plan(self, request: Request, job: str = "") -> Plan:
         return make_plan(request, self.registry, self._settings.max_length, job, self._semantic)

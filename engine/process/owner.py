@@ -11,6 +11,7 @@ from engine.engine import LocalEngine
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
 from engine.plan.job import Request
+from engine.plan.semantic import Semantic
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
@@ -42,7 +43,11 @@ async def owning(
     )
     queue = EmbeddedQueue(ledger, max_waiting=settings.max_waiting, dispatcher=dispatcher)
     core = LocalEngine(
-        registry, ledger, queue, max_length=settings.max_length, semantic=settings.semantic()
+        registry,
+        ledger,
+        queue,
+        max_length=settings.max_length,
+        semantic=Semantic(settings.home) if settings.routes_by_meaning else None,
     )
     swept = await ledger.sweep()
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice

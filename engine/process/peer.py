@@ -11,6 +11,7 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.storage import make_ready
 from engine.monitor.watchdog import watching
 from engine.plan.cards import Registry, load_registry
+from engine.plan.semantic import Semantic
 from engine.process.services import open_ledger
 from engine.queues.dispatcher import nobody
 from engine.queues.postgres.queue import PostgresQueue
@@ -35,7 +36,7 @@ async def sharing(
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     fingerprint = fingerprint_of(registry, settings)
-    longest, semantic = settings.max_length, settings.semantic()
+    semantic = Semantic(settings.home) if settings.routes_by_meaning else None
     async with watching():
         worker_host = (
             WorkerHost(settings, fingerprint, ledger, MEDIA, lazy=True) if workers else None
@@ -46,7 +47,7 @@ async def sharing(
             if worker_host:
                 await worker_host.start(warm)
             await queue.start()
-            yield LocalEngine(registry, ledger, queue, max_length=longest, semantic=semantic)
+            yield LocalEngine(registry, ledger, queue, settings.max_length, semantic)
         finally:
             await asyncio.gather(queue.close(), *([worker_host.close()] if worker_host else []))
 

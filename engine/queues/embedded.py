@@ -15,7 +15,7 @@ from engine.events import Event, Failed, Loading, is_final
 from engine.ledger.ledger import Ledger
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.plan.job import Job, Request, Status
-from engine.plan.router import Route
+from engine.plan.route import Route
 from engine.queues.dispatcher import LOADING, Dispatcher
 from engine.queues.fair_queue import QueuedJob
 from engine.queues.inbox import Inbox

@@ -15,10 +15,9 @@ from ulid import ULID
 from engine.ledger.erasure import chunks, cut_off
 from engine.ledger.tables import JobRow, Table
 from engine.moderation import unspoken
-from engine.study.consent.consent import live_consent
-from engine.study.consent.participants import takes_part
+from engine.study.consent.consent import live_consent, takes_part
 from engine.study.study import Study
-from engine.study.tables import InteractionRow, StudyPictureRow
+from engine.study.tables import BORROWED, InteractionRow, StudyPictureRow
 
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
 
@@ -88,9 +87,6 @@ async def add_to(
         values = {"study": study.id, "pseudonym": pseudonym, "interaction_id": found.id}
         row = {"id": str(ULID()), **values, **facts}
         await connection.execute(sa.insert(table).values(row))
-
-
-BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")
 
 
 async def cut_off_interactions(

@@ -13,7 +13,7 @@ from ulid import ULID
 
 from engine.errors import SetupError
 from engine.files import write_file
-from engine.ledger.storage import make_ready, open_database
+from engine.ledger.storage import make_ready, open_database, revisions
 from engine.ledger.tables import Delivery
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
@@ -83,6 +83,18 @@ async def connected_database(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+@contextlib.asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the ledger beside a bot that may run on it. Raises SetupError when there is none yet."""
+    current, newest = revisions(settings)
+    if current is None:
+        raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
+    if current != newest:
+        raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
+    async with connected_database(settings) as database:
+        yield database
 
 
 async def open_named(settings: Settings, study: str) -> Study:

@@ -23,7 +23,7 @@ from engine.ledger.transactions import Database
 from engine.moderation import unspoken
 from engine.plan.job import Job, Request, Treatment
 from engine.plan.plan import Plan
-from engine.plan.router import Route
+from engine.plan.route import Route
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
 from engine.study import tables as t
@@ -49,7 +49,7 @@ class StudyObserver:
     """
 
     rules: Mapping[str, Rule] = erasure_rules.STUDY_RULES
-    borrowed: tuple[Any, Sequence[str]] = (t.InteractionRow.pseudonym, interactions.BORROWED)
+    borrowed: tuple[Any, Sequence[str]] = (t.InteractionRow.pseudonym, t.BORROWED)
     pictures: Sequence[Any] = (t.StudyPictureRow.media, ItemRow.media)
     expiring: Sequence[tuple[str, Any, float]] = (
         ("codes", t.LinkCodeRow.expires_at, CODES_SECONDS),

@@ -77,6 +77,10 @@ class InvitationRow(Table):
     at: Mapped[float]
 
 
+# of an interaction: columns whose words may be taken from the request that it takes up
+BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")
+
+
 class InteractionRow(Table):
     """One request with its answer, accepted while consent, place and age all held.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from engine.backends.text import TextBackend
 from engine.events import Finished, Text
-from engine.plan.cards import BUILT_IN, Registry
+from engine.files import BUILT_IN
+from engine.plan.cards import Registry
 from engine.plan.job import Job
 from engine.plan.prompt import assemble
 from engine.settings import Settings, default_home

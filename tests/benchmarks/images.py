@@ -11,7 +11,8 @@ from engine.backends.diffusion.loras import activate
 from engine.backends.diffusion.pipeline import load_resident
 from engine.backends.images import ImageBackend
 from engine.events import Finished, Image
-from engine.plan.cards import BUILT_IN, Registry, Weights
+from engine.files import BUILT_IN
+from engine.plan.cards import Registry, Weights
 from engine.plan.job import Job
 from engine.plan.picture import caption, order
 from engine.settings import Settings, default_home

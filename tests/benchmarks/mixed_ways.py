@@ -17,7 +17,8 @@ from engine.backends.mixing.layouts import make_decoder
 from engine.backends.mixing.sampler import Draw
 from engine.backends.mixing.scheduler import MixingScheduler
 from engine.backends.mixing.sequence import TextSequence
-from engine.plan.cards import BUILT_IN, Sampling
+from engine.files import BUILT_IN
+from engine.plan.cards import Sampling
 from engine.plan.job import Job
 from engine.settings import default_home
 from engine.weights import bases, conversion

@@ -17,7 +17,8 @@ from typing import Any
 from bot.service.request import join, recent
 from engine.backends.model_loading import load_base
 from engine.backends.prompt_window import prompt_ids
-from engine.plan.cards import BUILT_IN, Expert, Registry
+from engine.files import BUILT_IN
+from engine.plan.cards import Expert, Registry
 from engine.plan.job import Request
 from engine.plan.memory import condensed
 from engine.plan.plan import make_plan

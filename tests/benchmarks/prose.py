@@ -20,7 +20,8 @@ from typing import Any
 from engine.backends.stop_rules import open_quotes
 from engine.backends.text import TextBackend
 from engine.events import Finished
-from engine.plan.cards import BUILT_IN, Expert, Registry, Sampling
+from engine.files import BUILT_IN
+from engine.plan.cards import Expert, Registry, Sampling
 from engine.plan.job import Job
 from engine.plan.prompt import assemble
 from engine.settings import Settings

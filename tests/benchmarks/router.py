@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engine.plan.cards import BUILT_IN, Registry
+from engine.files import BUILT_IN
+from engine.plan.cards import Registry
 from engine.plan.router import route
 from engine.plan.semantic import Semantic
 from tests.benchmarks.figures import Figure, clock, middle, percentile
@@ -25,7 +26,7 @@ OPTIONS = argparse.ArgumentParser(prog="python -m tests.benchmarks router", desc
 OPTIONS.add_argument("--wishes", type=Path, default=DOCS / "router_wishes.tsv")
 START = (
     "import time, sys; from pathlib import Path; from engine.plan.semantic import Semantic\n"
-    "from engine.plan.cards import BUILT_IN, Registry\n"
+    "from engine.files import BUILT_IN; from engine.plan.cards import Registry\n"
     "cards = Registry.load([BUILT_IN], 'embedded').experts; began = time.perf_counter()\n"
     "assert Semantic(Path(sys.argv[1])).nearest('It rained.', cards)\n"
     "print(time.perf_counter() - began)"

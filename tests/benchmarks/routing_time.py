@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from engine.plan.cards import BUILT_IN, Registry
+from engine.files import BUILT_IN
+from engine.plan.cards import Registry
 from engine.plan.router import route
 from tests.benchmarks.figures import Figure, clock
 

@@ -21,7 +21,7 @@ from engine.ledger.tables import JobRow
 from engine.ledger.transactions import lasting
 from engine.overview import TAKEN_OUT, Overview
 from engine.plan.job import Job, Request, Status
-from engine.plan.router import Route
+from engine.plan.route import Route
 from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
 from engine.queues.job_admin import JobAdmin

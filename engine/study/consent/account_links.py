@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import put
-from engine.study.consent.consent import live_consent
+from engine.study.consent.consent import live_consent, root_of
 from engine.study.pseudonyms import code_hash
 from engine.study.study import Study
 from engine.study.tables import LinkCodeRow, StudyLinkRow
@@ -75,11 +75,6 @@ async def join(
     await connection.execute(sa.update(LinkCodeRow).where(*mine).values(used_at=now))
     await _unite(connection, study, pseudonym, row.pseudonym, now)
     return "joined"
-
-
-async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
-    query = sa.select(StudyLinkRow.root).where(StudyLinkRow.pseudonym == pseudonym)
-    return await connection.scalar(query) or pseudonym
 
 
 async def _unite(

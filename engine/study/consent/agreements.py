@@ -18,8 +18,13 @@ from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
 from engine.study.consent import account_links, consent
-from engine.study.consent.consent import Answers, Consent, due_invitation, note_invitation
-from engine.study.consent.participants import takes_part
+from engine.study.consent.consent import (
+    Answers,
+    Consent,
+    due_invitation,
+    note_invitation,
+    takes_part,
+)
 from engine.study.observer import StudyObserver
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import add, put
 from engine.study.study import ConsentText, Study
-from engine.study.tables import ConsentRow, InvitationRow
+from engine.study.tables import ConsentRow, InvitationRow, StudyLinkRow, StudyPlaceRow
 
 MONTH_SECONDS = 30 * 86400.0
 QUESTIONS = ("adult", "use", "excerpts", "linkage")  # in the order in which they are asked
@@ -89,6 +89,22 @@ async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str
         linkage=row.linkage,
         lapsed=not study.current(row.text_sha256),
     )
+
+
+async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
+    query = (
+        sa.select(StudyPlaceRow.action)
+        .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)
+        .order_by(StudyPlaceRow.id.desc())
+        .limit(1)
+    )
+    return await connection.scalar(query) == "on"
+
+
+async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
+    """Name the account that stands for all accounts of a person."""
+    query = sa.select(StudyLinkRow.root).where(StudyLinkRow.pseudonym == pseudonym)
+    return await connection.scalar(query) or pseudonym
 
 
 async def live_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:

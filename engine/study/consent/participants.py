@@ -13,11 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import Database, add, repeated
 from engine.plan.job import Request, Spot
-from engine.study.consent.account_links import root_of
-from engine.study.consent.consent import Consent, live_consent
+from engine.study.consent.consent import Consent, live_consent, root_of, takes_part
 from engine.study.experiments.tables import Enrolment, PanelId
 from engine.study.study import Study
-from engine.study.tables import StudyLinkRow, StudyPlaceRow
+from engine.study.tables import StudyLinkRow
 
 
 def place_of(platform: str, place: str, server: str = "") -> str:
@@ -29,16 +28,6 @@ def place_of(platform: str, place: str, server: str = "") -> str:
     if server:
         return server
     return place.partition("/")[0] if platform == "telegram" else place
-
-
-async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
-    query = (
-        sa.select(StudyPlaceRow.action)
-        .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)
-        .order_by(StudyPlaceRow.id.desc())
-        .limit(1)
-    )
-    return await connection.scalar(query) == "on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from typing import Any
 from engine.study.export.codebook import Row, Tables, columns
 from engine.study.export.dataset import taken_up
 from engine.study.export.derived_columns import STYLE
-from engine.study.interactions import BORROWED
 from engine.study.pseudonyms import numbered
+from engine.study.tables import BORROWED
 
 STEPS = [0.1, 0.2, 0.5, *(digit * 10**power for power in range(10) for digit in (1, 2, 5))]
 FIGURES = {

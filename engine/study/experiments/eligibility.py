@@ -5,10 +5,13 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.plan.job import Spot, Treatment
-from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Arm, Experiment
+
+if TYPE_CHECKING:
+    from engine.study.consent.participants import Person
 
 CODE = 8  # characters of a completion code
 
@@ -40,7 +43,7 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
     return experiment.task == asking.task and fits and age >= wanted.minimum_age
 
 
-def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
+def unit_of(experiment: Experiment, person: "Person", asking: Candidate) -> str:
     match experiment.unit:
         case "place":
             return person.place

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.plan.cards import Registry
 from engine.study.disclosure.scrub import KINDS
@@ -12,10 +12,12 @@ from engine.study.export.codebook import FILES, Tables, table_words
 from engine.study.export.consort import UNIT_FLOW, flow_json, numbers, unit_flow
 from engine.study.export.dataset import Flow
 from engine.study.export.derived_columns import files_of
-from engine.study.export.release import Scrub, Shaped
 from engine.study.export.schema import table, text_of
 from engine.study.export.table_files import iso
 from engine.study.study import StudyFile
+
+if TYPE_CHECKING:
+    from engine.study.export.release import Scrub, Shaped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,8 @@ class ExportFacts:
 
     options: Mapping[str, Any]
     file: StudyFile
-    scrub: Scrub
-    shaped: Shaped
+    scrub: "Scrub"
+    shaped: "Shaped"
     flow: Flow
 
 

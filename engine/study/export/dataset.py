@@ -19,7 +19,6 @@ from engine.ledger.transactions import Database
 from engine.study import tables as t
 from engine.study.export.codebook import SOURCES, Row, Tables, columns
 from engine.study.export.derived_columns import derive
-from engine.study.interactions import BORROWED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +176,7 @@ def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tab
     for row in tables["interactions"]:
         row["parent"] = row["parent"] if row["parent"] in allowed else None
         if row["id"] in taken:
-            row |= dict.fromkeys(BORROWED, None)
+            row |= dict.fromkeys(t.BORROWED, None)
     return tables
 
 

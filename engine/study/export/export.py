@@ -8,8 +8,7 @@ the same ledger and options make the same bytes.
 import contextlib
 import subprocess
 import tomllib
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
@@ -37,7 +36,7 @@ from engine.study.export.manifest import fill, is_export
 from engine.study.export.release import Options, Scrub, Shape, shape, short
 from engine.study.export.table_files import disk_errors, needed
 from engine.study.export.trials import questions_of as asked_in
-from engine.study.lifecycle import connected_database
+from engine.study.lifecycle import opened_database
 from engine.study.study import StudyFile, folder_of, read_study_file
 from engine.study.tables import ExportRow
 
@@ -149,18 +148,6 @@ async def review_study(settings: Settings, study: str) -> list[Finding]:
         reading = await read_study(database, study)
     shape(reading, Shape(), scrub)
     return list(scrub.findings.values())
-
-
-@asynccontextmanager
-async def opened_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open the ledger beside a bot that may run on it. Raises SetupError when there is none yet."""
-    current, newest = revisions(settings)
-    if current is None:
-        raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
-    if current != newest:
-        raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
-    async with connected_database(settings) as database:
-        yield database
 
 
 async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:

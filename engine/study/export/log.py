@@ -25,10 +25,9 @@ from engine.study import tables as t
 from engine.study.export.codebook import Column, Row, columns
 from engine.study.export.dataset import allowed_rows, live_people, one_moment, rows_of, taken_up
 from engine.study.export.derived_columns import seconds_of, style_of
-from engine.study.export.export import opened_database
 from engine.study.export.release import Scrub, scrub_table, shorten
 from engine.study.export.table_files import KINDS, disk_errors, needed, table_writer
-from engine.study.interactions import BORROWED
+from engine.study.lifecycle import opened_database
 
 AT_ONCE = 500  # rows in memory
 TERMINAL = "terminal"
@@ -148,7 +147,7 @@ async def _of_people(
         seen = await _pictures(connection, t.StudyPictureRow.interaction_id, rows)
         for row in rows:
             row |= {"pseudonym": study.names[row["id"]], "pictures": seen.get(row["id"], [])}
-            row |= dict.fromkeys(BORROWED) if row["id"] in study.cut else {}
+            row |= dict.fromkeys(t.BORROWED) if row["id"] in study.cut else {}
         scrub_table("interactions", rows, Scrub())
         shorten("interactions", rows, study.key)
         yield [_finished(row, study.study) for row in rows]

@@ -12,7 +12,6 @@ import engine.ledger.chat_tables
 import engine.queues.postgres.tables
 import engine.study.experiments.tables
 import engine.study.tables  # noqa: F401 - the tables that are listed
-from engine.ledger.storage import opened
 from engine.ledger.tables import Table
 from engine.vault import Sealed
 
@@ -78,6 +77,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def opened_rows(table: str) -> list[dict[str, Any]]:
     """Read a table whole, its sealed columns opened. Raises LedgerError or SetupError."""
+    from engine.ledger.storage import opened
+
     with opened() as connection:
         found = connection.execute(sa.select(Table.metadata.tables[table]))
         return [dict(row) for row in found.mappings()]

@@ -10,9 +10,9 @@ from engine.errors import CommandError
 from engine.settings import Settings
 from engine.study.export.codebook import Tables, columns
 from engine.study.export.dataset import Reading, read_study
-from engine.study.export.export import opened_database
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.table_files import iso, needed, write_whole
+from engine.study.lifecycle import opened_database
 from engine.study.report.answers import answers
 from engine.study.report.figures import Figure, figure_html
 from engine.study.report.judgements import findings, judgements

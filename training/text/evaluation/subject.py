@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import in_one_line
-from engine.plan.cards import BUILT_IN, Expert, Rights, Template, load_card
+from engine.files import BUILT_IN
+from engine.plan.cards import Expert, Rights, Template, load_card
 from engine.weights.weight_files import check_adapter
 from training.errors import BadRecipe, TrainingError
 from training.run.expiry import due_of, require_fresh
