@@ -193,12 +193,19 @@ def test_a_hard_rule_holds_in_every_spelling(rule: str, text: str) -> None:
     [
         ("weapons", "h o w t o m a k e a b o m b"),
         ("weapons", "howtomakeabomb"),
+        ("weapons", "how tomake abomb"),
         ("self_harm", "howtokillmyself"),
+        ("self_harm", "how tokill myself"),
         ("minors", "s e x y s c h o o l g i r l"),
     ],
 )
 def test_a_request_without_its_spaces_is_read(rule: str, text: str) -> None:
     assert find(text) == [rule]
+
+
+def test_a_cry_for_help_without_its_spaces_is_heard() -> None:
+    assert all(map(speaks_of_harming_oneself, ["iwanttodie", "i wantto killmyself"]))
+    assert find("how to make a bombastic speech, how to kill your selfish darlings") == []
 
 
 @pytest.mark.parametrize(("rule", "text"), [(r, t) for r, texts in BLOCKED.items() for t in texts])

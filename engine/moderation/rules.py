@@ -16,7 +16,7 @@ from itertools import chain
 from engine.moderation import Action, Content, Stage, TextCheck, Verdict
 from engine.moderation.normalise import spellings
 
-VERSION = "4"
+VERSION = "5"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"
 SELF_HARM_INTENT, COARSE = "self_harm_intent", "coarse"
 # What has one of the words below in it and means something else; taken out first.
@@ -112,6 +112,16 @@ _WORDS = (
     r"porn\w*|nsfw"
 )
 _LIST = re.compile(rf"\b(?:{_WORDS})\b")
+# Requests in which spaces may have been left out.
+_BOMB = (
+    r"how ?(?:to|do ?i|do ?you|can ?i)? ?(?:make|build|create|synthesi[sz]e|assemble) ?"
+    r"(?:(?:a|an|the|my|some|pipe|nail|car|home|made) ?){0,4}"
+    r"(?:bombs?|sarin|ricin|napalm|thermite|explosives?|grenades?|nerve ?gas|silencers?)"
+)
+_HURT = (
+    r"(?:(?:how ?(?:to|do ?i|can ?i)|ways ?to) ?(?:kill|hang|cut|harm) ?(?:my|your) ?self"
+    r"|how ?(?:to|do ?i|can ?i) ?commit ?suicide)"
+)
 
 
 def _near(first: str, second: str, words: int) -> re.Pattern[str]:
@@ -162,19 +172,15 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         rf" an?)?)){{0,2}} "
         r"(?:instructions?|recipes?|tutorials?|step ?by ?step|blueprints?|synthesis)\b"
     )),
+    (WEAPONS, re.compile(rf"\b{_BOMB}\b")),
+    (SELF_HARM, re.compile(rf"\b{_HURT}\b")),
 )  # fmt: skip
 _WIDE = _near(_CHILD, _ACTS, 10)
 _PICTURE = re.compile(rf"\b(?:{_ACTS}|{_LOOSE}|{_BARE}|undress\w*|stripped|seduc\w+)\b")
-# A request whose spaces were left out, or put between all letters.
+# The same without any space, or with one between all letters.
 _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (WEAPONS, re.compile(
-        r"how(?:to|doi|doyou|cani)?(?:make|build|create|synthesi[sz]e|assemble)"
-        r"(?:a|an|the|my|some|pipe|nail|car|home|made){0,4}"
-        r"(?:bombs?|sarin|ricin|napalm|thermite|explosives?|grenades?|nervegas|silencers?)"
-    )),
-    (SELF_HARM, re.compile(
-        r"(?:how(?:to|doi|cani)|waysto)(?:kill|hang|cut|harm)(?:my|your)self|how(?:to|doi|cani)commitsuicide"
-    )),
+    (WEAPONS, re.compile(_BOMB)),
+    (SELF_HARM, re.compile(_HURT)),
     (MINORS, re.compile(
         r"(?:sexy?|nude|naked|erotic|porn|rape)(?:with|of|a|the){0,2}"
         r"(?:underage|preteens?|schoolgirls?|schoolboys?|littlegirls?|littleboys?|child(?:ren)?)"
@@ -193,7 +199,7 @@ _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
     rf"decided|about|ready|will|ll|might|could|would|d|like|should|must|have|intend|tr(?:y|ied|ying)|"
     rf"consider(?:ed|ing)?)\b(?: \w+){{0,4}} {_SELF}\b"
-    r"|\bi (?:(?:really|just|only) )?(?:want to|wanna) die\b"
+    r"|\bi ?(?:(?:really|just|only) ?)?(?:want ?to|wanna) ?(?:die|kill ?my ?self)\b"
     r"|\bi (?:do not|don ?t|no longer) (?:want to|wanna|wish to) (?:live|go on living|be alive)\b"
     r"|\bi can ?(?:not|t) go on living\b"
     rf"|\bi (?:m|am) (?:\w+ ){{0,3}}suicidal\b|\bi {_SELF}\b"
