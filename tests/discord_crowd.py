@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from discord_people import People
-from discord_world import BOB, ELSEWHERE, Interaction
+from discord_world import BOB, ELSEWHERE, UNANSWERED, Interaction
 
 STEP = 25  # commands at once; people do not press in one instant
 LONG = "::slow:: " + " ".join(f"w{n}" for n in range(60))
@@ -27,13 +27,13 @@ def _told(made: Interaction) -> bool:
 
 
 async def acknowledgements(people: People, count: int, by: str = BOB) -> list[float]:
-    """Seconds until Discord heard back, of commands given one after another; 9 for never."""
+    """Seconds until Discord heard back, of commands given one after another; UNANSWERED for never."""
     seconds = []
     for number in range(count):
         made = await people.slash("styles" if number % 2 else "queue", by=by, at=ELSEWHERE)
-        until = time.monotonic() + 5
+        until = time.monotonic() + UNANSWERED
         while made.ack_seconds is None and time.monotonic() < until:
             await asyncio.sleep(0.002)
-        seconds.append(made.ack_seconds or 9.0)
+        seconds.append(made.ack_seconds or UNANSWERED)
         await asyncio.sleep(0.05)
     return seconds

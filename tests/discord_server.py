@@ -27,6 +27,7 @@ from discord_world import (
     OWNER,
     THREAD,
     TOKEN,
+    UNANSWERED,
     Call,
     Fault,
     Interaction,
@@ -259,7 +260,7 @@ class DiscordServer:
 
     async def _callback(self, request: web.Request) -> web.Response:
         interaction = self.interactions.get(request.match_info["token"])
-        if interaction is None or time.monotonic() - interaction.born > 3:
+        if interaction is None or time.monotonic() - interaction.born > UNANSWERED:
             raise Refusal(404, 10062, "Unknown interaction")
         if interaction.callback is not None:
             raise Refusal(400, 40060, "Interaction has already been acknowledged.")

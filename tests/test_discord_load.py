@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from discord_crowd import acknowledgements, queue_up
 from discord_program import served
-from discord_world import ALICE, APP, BOB, CHANNEL
-
-UNANSWERED = 3.0  # seconds until Discord gives a command up
+from discord_world import ALICE, APP, BOB, CHANNEL, UNANSWERED
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ IN_STUDY = {
     # its own first participant, as the page says
     "pastiche serve": r"printf '/story It rained.\n/consent\n/1\n/1\n/1\n/1\n/1\n/story It snowed.\n'"
     " | pastiche chat",
+    # R need not be there
+    "Rscript pilot-1/analysis.R": "Rscript pilot-1/analysis.R" if shutil.which("Rscript") else "",
     # One person is no group of k: it says so, and writes nothing
     "pastiche study export --study pilot --out pilot-1-public --form public": "! pastiche study "
     "export --study pilot --out pilot-1-public --form public; ! [ -e pilot-1-public ]",
