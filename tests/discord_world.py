@@ -14,8 +14,8 @@ MANAGE_CHANNELS, MANAGE_GUILD, MANAGE_MESSAGES, EVERYTHING = 1 << 4, 1 << 5, 1 <
 RIGHTS = {OWNER: MANAGE_GUILD, KEEPER: MANAGE_CHANNELS, ADMIN: EVERYTHING}
 EPHEMERAL, LOADING = 64, 128
 MIB = 1024 * 1024
-# Seconds until a command that nothing acknowledged is given up. Discord's own are 3, which a machine that
-# does other work may take; how soon the bot is there is measured (tests/benchmarks/discord_acks.py).
+# Seconds until a command that nothing acknowledged is given up. Discord's own are 3, which a busy
+# machine may take by itself; how soon the bot is there: tests/benchmarks/discord_acks.py
 UNANSWERED = 30.0
 
 

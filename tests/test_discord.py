@@ -20,6 +20,7 @@ from discord_world import (
     OWNER,
     THREAD,
     TOKEN,
+    UNANSWERED,
     Interaction,
     Message,
 )
@@ -288,7 +289,8 @@ async def test_an_event_that_comes_twice_is_answered_once(
 async def test_an_interaction_too_old_to_answer_harms_nobody(
     people: People, discord: DiscordServer
 ) -> None:
-    made = Interaction(discord.new_id(), "gone", 2, CHANNEL, ALICE, born=time.monotonic() - 5)
+    long_ago = time.monotonic() - 2 * UNANSWERED
+    made = Interaction(discord.new_id(), "gone", 2, CHANNEL, ALICE, born=long_ago)
     discord.interactions["gone"] = made
     data = {"id": "1", "name": "help", "type": 1, "options": []}
     await discord.gateway.dispatch("INTERACTION_CREATE", people.payload(made, data))
