@@ -248,6 +248,8 @@ async def test_settings_are_for_those_who_manage_the_group(server):
     await server.answer_in(-129, "Only those who manage")
     server.say("/settings style agatha", -129, 29)
     await server.answer_in(-129, "Done.")
+    server.say("/Settings style none", -129, 29)
+    await server.answer_in(-129, "no default style")
 
 
 async def test_what_is_no_text_gets_a_kind_word(server):

@@ -12,7 +12,7 @@ from bot.telegram_client.messages import Sender
 from bot.telegram_client.updates import ButtonUpdate, TextUpdate
 
 PLATFORM = "telegram"
-NEED_RIGHTS = ("/settings", "/admin", "/study")  # commands that ask who may manage the chat
+NEED_RIGHTS = ("settings", "admin", "study")  # commands that ask who may manage the chat
 PERSONAL = ("consent", "withdraw", "mydata", "link", "guess")  # no group can mean these
 
 
@@ -24,7 +24,7 @@ async def writer(service: ChatService, sender: Sender, heard: TextUpdate) -> Who
         )
     # Asking Telegram takes a while: only where it matters.
     manager = heard.unnamed or (
-        heard.text.startswith(NEED_RIGHTS) and await sender.manages(heard.place, heard.asker)
+        heard.command in NEED_RIGHTS and await sender.manages(heard.place, heard.asker)
     )
     who = replace(
         who_at(heard.place, heard.asker, heard.locale), manager=manager, server_manager=manager
