@@ -18,6 +18,7 @@ from vam_server import Fault, Museum, Piece, drawing, museum_of
 
 from training.errors import SourceFault, TrainingError
 from training.museum.api import SILENT_IN_A_ROW, MuseumClient
+from training.museum.downloads import decode
 from training.museum.harvester import DATA, JOURNAL
 from training.web.http_client import MOST_BYTES, NoAnswer
 
@@ -90,6 +91,13 @@ def test_what_comes_from_elsewhere_or_is_too_much_is_that_pictures_fault_alone(
         outcome = run_of(tmp_path, museum)
     assert why(outcome).keys() == {"O2"}
     assert len(outcome.rows) == 2
+
+
+def test_a_small_file_that_decodes_to_very_many_pixels_is_no_picture() -> None:
+    made = [io.BytesIO(), io.BytesIO()]
+    for file, height in zip(made, (100, 5001), strict=True):
+        Image.new("L", (8000, height)).save(file, "JPEG")
+    assert [decode(file.getvalue()) for file in made] == [True, False]
 
 
 def test_one_picture_that_never_comes_does_not_hold_up_the_rest(tmp_path: Path) -> None:

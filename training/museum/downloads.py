@@ -18,6 +18,7 @@ from training.run.json_lines import add_lines, read_lines
 from training.web.http_client import NoAnswer
 
 TRUNCATED_TRIES = 3
+MOST_PIXELS = 40_000_000  # a small file may decode to half a gigabyte
 Facts = dict[str, Any]  # a line of the journal; `at` is seconds since 1970
 
 
@@ -84,6 +85,8 @@ def file_name(image_id: str) -> str:
 def decode(body: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(body), formats=("JPEG",)) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return False
             picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
