@@ -23,7 +23,7 @@ from bot.messages.options import checked
 from bot.service.request import meant
 from bot.settings import PlatformSettings, terminal_settings
 from bot.terminal_client.client import Screen, _one
-from bot.terminal_client.live_answer import page_for
+from bot.terminal_client.live_answer import page_for, say
 from bot.terminal_client.session import TerminalSession, open_terminal, terminal_asker
 from engine.chat.retention import KEEP_SECONDS
 from engine.errors import CommandError
@@ -195,6 +195,23 @@ async def test_help_lists_what_works_here(typed: Terminal) -> None:
         assert name in told
     assert "/report" not in told
     assert "for the chats" in await typed("/report rude")
+
+
+@pytest.mark.parametrize(("width", "lead"), [(40, 4), (60, 23)])
+async def test_help_keeps_its_columns_on_a_narrow_screen(
+    typed: Terminal, width: int, lead: int
+) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    told = await typed("/help")
+    say(console, told)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    commands = [line for line in lines if line.startswith("/")]
+    assert [c.split()[0] for c in commands] == [
+        line.split()[0] for line in told.splitlines() if line.startswith("/")
+    ]
+    listed = lines[: lines.index("")]
+    assert {len(line) - len(line.lstrip()) for line in listed} == {0, lead}
 
 
 @pytest.mark.parametrize("text", ["/forget", "/guess", "/consent", "/compare It rained."])

@@ -1,5 +1,6 @@
 """Where an answer grows: a live last line, or plain text in a pipe."""
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH = 12  # a second
+NARROW = 24  # characters; a column of words has at least so many
 
 
 class PipedAnswer:
@@ -106,4 +108,29 @@ def page_for(console: Console, locale: str = "en") -> Iterator[PipedAnswer | Ter
 def say(console: Console, text: str, style: str = "") -> None:
     """Print plain words: wrapped for a terminal, in whole lines for a pipe."""
     whole = not console.is_terminal
+    if not whole:
+        text = "\n".join(_fitted(line, console.width) for line in text.split("\n"))
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
+
+
+def _fitted(line: str, width: int) -> str:
+    """Wrap a command and what it does as two columns, or one below the other where that is narrow.
+
+    >>> print(_fitted("/mydata      all that is kept of you, as a file", 30))
+    /mydata
+        all that is kept of you,
+        as a file
+    """
+    told, gap, about = line.lstrip().partition("  ")
+    if not gap or not told.startswith(("/", "--", "Ctrl")):
+        return line
+    about = about.lstrip()
+    column = len(line) - len(about)
+    if width - column < NARROW:
+        return f"{line[:column].rstrip()}\n{_filled(about, width, ' ' * 4, 4)}"
+    return line if len(line) <= width else _filled(about, width, line[:column], column)
+
+
+def _filled(about: str, width: int, head: str, column: int) -> str:
+    indent = " " * column
+    return textwrap.fill(about, max(width, NARROW), initial_indent=head, subsequent_indent=indent)
