@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 import studied
 from looking import look
-from studied import agree, make_study
+from studied import STUDY_FILE, agree, make_study
 from talking import Clock, pressed, told
 
 from bot.chat import make_context
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.study.withdrawal import CODES
 from engine.errors import AskerError, SetupError
 from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.consent.consent import MONTH_SECONDS
+from engine.study.erasure_rules import RULES
+from engine.study.export.schema import described, meaning
 from engine.study.study import read_study_file, read_texts, study_key_file
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
@@ -343,10 +346,46 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     assert {"consents", "interactions", "study_ratings", "study_events"} <= set(tables)
     assert tables["interactions"][0]["text"] == "Zyzzyva coughed."
     assert tables["interactions"][0]["output"] == final.text
-    assert "interactions: 1" in said.text
+    assert "Your requests and their answers, in the study: 1" in said.text
+    assert b"<td>yes</td>" in shown and b"{&#x27;" not in shown, "values are no Python"
     other = replace(who, asker=f"{who.asker}-other")
     [said] = await told(talk, "/mydata", other)
     assert not [name for name, data in said.files if b"Zyzzyva" in data]
+
+
+async def test_what_a_study_says_in_italian_is_its_own_italian(tmp_path: Path) -> None:
+    text = STUDY_FILE + 'title_it = "I lettori"\nduration = "an hour"\nduration_it = "un\'ora"\n'
+    settings = Settings(home=tmp_path, key_file=tmp_path / "key")
+    make_study(tmp_path, text=text)
+    file = read_study_file(settings, "pilot")
+    english, italian = (read_texts(settings, "pilot", file)[name].body for name in ("en", "it"))
+    assert "I lettori" in italian and "Durata: un'ora" in italian
+    assert "Pastiche and its readers" in english and "an hour" in english
+    assert file.said("title", "it-IT") == "I lettori"
+
+
+async def test_mydata_in_italian_is_italian(talk: ChatService, who: Who) -> None:
+    reader = replace(who, locale="it")
+    await agree(talk, reader)
+    final = (await told(talk, "Zyzzyva coughed.", reader))[-1]
+    await pressed(talk, Press(Verb.UP, final.job), reader)
+    [said] = await told(talk, "/mydata", reader)
+    page = said.files[0][1].decode()
+    assert 'lang="it"' in page and "Le tue richieste: 1" in said.text
+    assert "<td>sì</td>" in page and "Your" not in page and "answer" not in page
+    assert "When" not in page and "Whether" not in page
+
+
+async def test_all_that_mydata_shows_has_italian_words_and_no_other_has() -> None:
+    words, used = described()["it"], set()
+    held = {n: rule for n, rule in RULES.items() if rule.by != "nobody"}
+    assert described()["yours"].keys() == held.keys()
+    for name, rule in held.items():
+        for column in rule.column.class_.__table__.columns:
+            if not f"{name}.{column.name}".endswith(CODES):
+                used |= {n for n in (f"{name}.{column.name}", column.name) if n in words}
+                assert meaning(name, column.name, "it") != meaning(name, column.name)
+    assert used == words.keys()
 
 
 async def test_mydata_has_the_pictures_too(talk: ChatService, here: Settings, who: Who) -> None:

@@ -15,6 +15,8 @@ from bot.messages.buttons import Verb
 from engine.errors import APOLOGY, KIND_SENTENCE
 from engine.events import UNSERVED
 from engine.queues.dispatcher import LOADING
+from engine.study.experiments.passages import shipped
+from engine.study.study import DESTROYED, LOST
 
 
 def table(language: str) -> dict[str, dict[str, str]]:
@@ -107,6 +109,15 @@ def test_a_sentence_in_the_code_is_found() -> None:
     assert list(sentences(ast.parse(said))) == ["Please say what you would like."]
 
 
+def test_where_passages_are_from_is_said_in_italian() -> None:
+    for item in shipped():
+        if item.kind == "generated":
+            assert spoken(item.source, "it").startswith(
+                "scritto dall'esperto di H. P. Lovecraft (base"
+            )
+        assert spoken(item.licence, "it").split()[0] in ("pubblico", "generato")
+
+
 REFUSALS = ("CommandError", "StyleError", "LimitError", "BusyError")
 
 
@@ -127,5 +138,5 @@ def test_what_the_engine_says_to_people_is_said_in_their_language() -> None:
         s for part in ("plan", "queues") for p in (engine / part).rglob("*.py") for s in refusals(p)
     ]
     assert len(found) > 10
-    for said in (*found, KIND_SENTENCE, APOLOGY, UNSERVED, LOADING):
+    for said in (*found, KIND_SENTENCE, APOLOGY, UNSERVED, LOADING, LOST, DESTROYED):
         assert spoken(said, "it") != said == spoken(said, "en")

@@ -37,7 +37,7 @@ class Terminal:
     """Somebody who types, and what they see."""
 
     def __init__(self, there: TerminalSession, home: Path) -> None:
-        there.who = replace(there.who, asker=f"tester {next(numbers)}")
+        there.who = replace(there.who, asker=f"tester {next(numbers)}", locale="en")
         there.offer_nothing()
         self.there = there
         self.home = home
@@ -187,6 +187,13 @@ async def test_a_terminal_speaks_its_language(monkeypatch: pytest.MonkeyPatch) -
     assert terminal_asker(Settings()).locale == "en"
     monkeypatch.setenv("LANG", "it_IT.UTF-8")
     assert terminal_asker(Settings()).locale == "it"
+
+
+async def test_what_the_engine_refuses_is_said_in_the_terminals_language(
+    typed: Terminal,
+) -> None:
+    typed.there.who = replace(typed.there.who, locale="it")
+    assert "Non ho lo stile" in await typed("/story --style zzzz It rained.")
 
 
 async def test_help_lists_what_works_here(typed: Terminal) -> None:

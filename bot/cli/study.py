@@ -52,11 +52,15 @@ def open_command(
         study = shutdown.run(open_named(settings, name))
         if study.key is None:
             raise SetupError(study.why)
+        from engine.study.design.checks import not_italian
+
         key = study_key_file(settings.model_copy(update={"study": name}), name)
         texts = "".join(
             f"Consent text, {text.locale}: version {text.version}, SHA-256 {text.sha256[:16]}…\n"
             for text in study.texts.values()
         )
+        if missing := ", ".join(not_italian(study.file.model_dump())):
+            texts += f"In Italian are missing, and are said in English: {missing}.\n"
         sys.stdout.write(
             f"The study {name} is open: {folder_of(settings, name) / 'study.toml'}\n"
             f"Its key: {key} (keep a copy apart from the data; without it nobody can be found)\n"

@@ -24,8 +24,9 @@ async def privacy(context: Context, _command: Simple, who: Who) -> Reply:
     tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
     kind = "terminal" if who.platform == "terminal" else "text"
     notice = words(f"privacy.{kind}", who.locale, contact=tail, hours=who.hours)
-    title = context.handlers.study.title
-    if title:
+    study = context.services.agreements.study
+    if study is not None:
+        title = study.file.said("title", who.locale)
         notice += "\n\n" + words("privacy.study", who.locale, title=title)
     return Reply(notice, private=True)
 

@@ -202,7 +202,7 @@ async def invitation(chat: "StudyChat", who: Who) -> Reply | None:
     form = await chat.agreements.form(*who.account)
     argument = f"{mark_of(chat.context, who)}.{OPEN}.invited"
     ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
-    text = words(f"study.{kind}", who.locale, title=study.file.title)
+    text = words(f"study.{kind}", who.locale, title=study.file.said("title", who.locale))
     return Reply(text, private=True, ask=(ask,), start="consent")
 
 
@@ -230,9 +230,10 @@ async def study_here(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     what = command.topic.strip().lower() or "show"
     if what not in ("on", "off", "show"):
         raise CommandError(words("study.study_help", who.locale))
+    title = study.file.said("title", who.locale)
     if who.alone:
         rows = await chat.debriefs.begins(who)
-        return Reply(words("study.alone", who.locale, title=study.file.title), rows=rows)
+        return Reply(words("study.alone", who.locale, title=title), rows=rows)
     place = place_of(who.platform, who.place, who.server)
     if what != "show":
         if not (who.server_manager or operates(chat.context, who)):
@@ -240,5 +241,5 @@ async def study_here(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
         kind = "server" if who.server else "group"
         await chat.agreements.switch(who.platform, place, kind, what)
     on = await chat.agreements.takes_part(who.platform, place)
-    facts = {"title": study.file.title, "contact": study.file.contact}
+    facts = {"title": title, "contact": study.file.contact}
     return Reply(words("study.place_on" if on else "study.place_off", who.locale, **facts))

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bot.locales import words
+from bot.locales import spoken, words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
@@ -173,7 +173,7 @@ class GuessGame:
             self._played[who.account] = played
             score = score_of([(kind, answer) for _, kind, answer in played])
         guess.over = True
-        source = {"source": item.source, "licence": item.licence}
+        source = {n: spoken(getattr(item, n), who.locale) for n in ("source", "licence")}
         parts = [
             words("guess.right" if said == item.kind else "guess.wrong", who.locale),
             words(f"guess.was_{item.kind}", who.locale, **source),

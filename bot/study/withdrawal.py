@@ -9,13 +9,13 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from bot.locales import words
+from bot.locales import language_of, words
 from bot.messages.buttons import Press, Verb, button
 from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
 from engine.errors import AskerError
-from engine.study.export.schema import described, meaning
+from engine.study.export.schema import meaning, titled
 
 if TYPE_CHECKING:
     from bot.messages.grammar import Simple
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 MAX_FILE = 8 << 20  # bytes; what every platform takes
 PICTURES = ("pictures", "study_pictures")
-CODES = ("id", "lookup", "sha256", "digest", "pseudonym", "parent", "form", "media", "key")
+CODES = (
+    "id", "lookup", "sha256", "digest", "pseudonym", "parent", ".form", "media", "key", "hash",
+    "rater", "asker", "reporter", "author", "unit", "unit_kind", "root", "owner", "place", "session",
+    "block", "position", "visible", "latency", "head", "recalled", "noted", "attempt", "jobs.alone",
+    "deaths_alone", "queue", "rank", "turn", "worker", "reply_to", "sender", "tries", "due_at",
+)  # fmt: skip
 KEEP, DELETE = "keep", "delete"
 
 
@@ -63,9 +68,12 @@ async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
 
 
 async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
-    rows = await chat.agreements.held(*who.account)
+    held = await chat.agreements.held(*who.account)
+    rows = dict(reversed(held.items()))  # the account and its requests first
     known = await chat.agreements.names(*who.account)
-    counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
+    counts = "\n".join(
+        f"- {titled(name, who.locale)}: {len(found)}" for name, found in rows.items()
+    )
     parts = [
         words("study.mydata", who.locale),
         counts or words("study.mydata_nothing", who.locale),
@@ -73,14 +81,13 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     ]
     if known.lost:
         parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
-    words_of = described()
-    about = {name: words_of[name]["about"] for name in rows if "about" in words_of.get(name, {})}
+    about = {name: titled(name, who.locale) for name in rows}
     tables = {name: [_dated(row) for row in found] for name, found in rows.items()}
     whole = {"platform": who.platform, "account": who.asker, "about": about, "tables": tables}
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
-    made = {"mydata.html": _page(text, tables), "mydata.json": data}
+    made = {"mydata.html": _page(text, tables, who.locale), "mydata.json": data}
     packed, left = await _packed(chat, made, sorted(names))
     if left:
         text += "\n\n" + words("study.mydata_left", who.locale, count=left, hours=who.hours)
@@ -88,24 +95,31 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     return Reply(text, private=True, files=given, start="mydata")
 
 
-def _page(lead: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Make a page to read in any browser; identifiers and digests stand in the JSON alone."""
+def _page(lead: str, tables: Mapping[str, Sequence[Mapping[str, Any]]], locale: str) -> bytes:
+    """Make a page to read in any browser; what only a machine reads stands in the JSON alone."""
     style = files("engine.study.report").joinpath("page.css").read_text(encoding="utf-8")
     parts = [
-        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<!doctype html><html lang="{language_of(locale)}"><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width"><title>mydata</title>',
+        f"<style>{style}</style><h1>Pastiche</h1><p style='white-space: pre-line'>{escape(lead)}</p>",
     ]
-    parts += [f"<title>mydata</title><style>{style}</style><h1>Pastiche</h1><p>{escape(lead)}</p>"]
-    for name, rows in sorted(tables.items()):
-        about = described().get(name, {}).get("about", "")
-        parts.append(f"<h2>{escape(name)}: {len(rows)}</h2><p>{escape(about)}</p>")
+    for name, rows in tables.items():
+        parts.append(f"<h2>{escape(titled(name, locale))}: {len(rows)}</h2>")
         for row in rows:
             lines = (
-                f"<tr><th scope=row>{escape(meaning(name, key))}</th><td>{escape(str(value))}</td></tr>"
+                f"<tr><th scope=row>{escape(meaning(name, key, locale))}</th>"
+                f"<td>{escape(_said(value, locale))}</td></tr>"
                 for key, value in row.items()
-                if not key.endswith(CODES)
+                if not f"{name}.{key}".endswith(CODES)
             )
             parts.append(f"<table>{''.join(lines)}</table>")
     return "".join(parts).encode()
+
+
+def _said(value: Any, locale: str) -> str:
+    if isinstance(value, bool):
+        return words("study.yes" if value else "study.no", locale)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _dated(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from bot.exit_codes import MENDABLE, OURS
+from bot.locales import spoken as translated
 from bot.locales import words
 from bot.messages import draft as render
 from bot.messages.draft import Draft
@@ -93,7 +94,7 @@ async def _close(
         case Cancelled():
             say(screen.notes, words("terminal.stopped", there.who.locale), style="dim")
         case Failed(message=message, reason=reason):
-            say(screen.notes, message, style="yellow")
+            say(screen.notes, translated(message, there.who.locale), style="yellow")
             if reason:
                 say(screen.notes, f"({reason})", style="dim")
 
@@ -148,12 +149,12 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
             await spoken(there, invited, screen.console, asking=False)
         return code_of(draft, said)
     except AskerError as error:
-        say(screen.console, str(error), style="yellow")
+        say(screen.console, translated(str(error), who.locale), style="yellow")
         return MENDABLE
     except PasticheError as error:
         log.exception("a request failed")
         told = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
-        say(screen.console, told, style="yellow")
+        say(screen.console, translated(told, who.locale), style="yellow")
         return OURS
 
 

@@ -30,6 +30,10 @@ LOST = (
     "The key of this study is lost: nobody's earlier answers can be found by it any more, and nothing "
     "new is collected. Everything else goes on."
 )
+DESTROYED = (
+    "The key of this study was destroyed when it ended: nobody's answers can be found any more, "
+    "and nothing new is collected."
+)
 
 
 class StudyFile(BaseModel):
@@ -39,7 +43,6 @@ class StudyFile(BaseModel):
     researcher: str = Field(min_length=2, max_length=200)
     contact: str = Field(min_length=3, max_length=200)
     purpose: str = Field(min_length=10, max_length=600)
-    purpose_it: str = Field(default="", max_length=600)
     minimum_age: int = Field(default=18, ge=16, le=99)
     duration: str = Field(default="", max_length=200)
     risks: str = Field(default="", max_length=200)
@@ -47,8 +50,20 @@ class StudyFile(BaseModel):
     approval: str = Field(default="", max_length=200)
     controller: str = Field(default="", max_length=200)
     complaint: str = Field(default="", max_length=200)
+    title_it: str = Field(default="", max_length=120)
+    purpose_it: str = Field(default="", max_length=600)
+    duration_it: str = Field(default="", max_length=200)
+    risks_it: str = Field(default="", max_length=200)
+    compensation_it: str = Field(default="", max_length=200)
+    approval_it: str = Field(default="", max_length=200)
+    controller_it: str = Field(default="", max_length=200)
+    complaint_it: str = Field(default="", max_length=200)
     quasi_identifiers: tuple[str, ...] = ()
     k_anonymity: int = Field(default=5, ge=1, le=1000)
+
+    def said(self, name: str, locale: str) -> str:
+        italian = getattr(self, f"{name}_it", "") if locale.startswith("it") else ""
+        return str(italian or getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +174,7 @@ def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
             raise SetupError(
                 f"{path}: the first line must be <!-- version: 1 -->, with its number."
             )
-        words = file.model_dump()
-        words["purpose"] = (file.purpose_it or file.purpose) if language == "it" else file.purpose
+        words = {name: file.said(name, language) for name in StudyFile.model_fields}
         words["chance"] = _shipped("chance", language).strip()
         text = raw[head.end() :].strip()
         text += "" if "{chance}" in text else "\n\n{chance}"  # nobody is treated unannounced
@@ -208,10 +222,7 @@ def key_of(
 ) -> tuple[bytes | None, str]:
     """Load the key, or say why there is none. Raises SetupError for a file that others can read."""
     if row is None or row.key_destroyed_at is not None:
-        return None, (
-            "The key of this study was destroyed when it ended: nobody's answers can be found any more, "
-            "and nothing new is collected."
-        )
+        return None, DESTROYED
     path = study_key_file(settings, study)
     if not path.exists():
         return None, LOST

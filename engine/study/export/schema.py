@@ -38,8 +38,17 @@ def described() -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def meaning(table: str, column: str) -> str:
+def titled(table: str, locale: str) -> str:
+    """Name a table to whom its rows are about."""
+    title: str = described()["yours"][table][locale.startswith("it")]
+    return title
+
+
+def meaning(table: str, column: str, locale: str = "en") -> str:
     """Say what a column is. Raises KeyError where nobody has written it down."""
+    if locale.startswith("it"):
+        italian: dict[str, str] = described()["it"]
+        return italian.get(f"{table}.{column}") or italian[column]
     words: str = described().get(table, {}).get("columns", {}).get(column)
     return words or described()["common"][column]
 
