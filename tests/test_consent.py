@@ -273,6 +273,11 @@ async def test_only_managers_bring_a_place_in_and_all_can_see_it(
     assert "takes part in the study" in on.text
     [shown] = await told(talk, "/study show", replace(group, place="-100778"))
     assert "takes part in the study" in shown.text  # all topics of the group
+    await talk.context.services.rename(who.platform, "-100778", "-200778")
+    for place, told_of in (("-100778", "does not take part"), ("-200778", "takes part in the")):
+        [shown] = await told(talk, "/study show", replace(group, place=place))
+        assert told_of in shown.text
+    await talk.context.services.rename(who.platform, "-200778", "-100778")
     await talk.context.services.leave(who.platform, "-100778")
     [shown] = await told(talk, "/study", group)
     assert "does not take part" in shown.text

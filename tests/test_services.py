@@ -139,6 +139,25 @@ async def test_a_topic_goes_with_its_group(
     assert await ledger.scalars(sa.select(RequestRow.place)) == ["-10012/4"]
 
 
+async def test_a_group_under_a_new_name_has_its_block_its_quota_and_its_answers(
+    services: Services, ledger: Ledger, make_request, registry
+) -> None:
+    asked = replace(make_request(), platform="telegram", place="-151", alone=False)
+    plan = make_plan(asked, registry, 99)
+    await ledger.accept(asked, plan.route, plan.job)
+    await ledger.finish(Cancelled(job=plan.job.id, attempt=1))
+    await services.places.rule("telegram", "place", "-151", "deny")
+    for asker in "ab":
+        assert await services.quotas.take("telegram", asker, "-151", 2) is None
+    await services.rename("telegram", "-151", "-100151")
+    assert not await services.places.welcome("telegram", "a", ["-100151"])
+    assert (await services.quotas.take("telegram", "c", "-100151", 2)).place
+    last = await ledger.last_answer("telegram", asked.asker, "-100151")
+    assert (last.job.id, last.request.place) == (plan.job.id, "-100151")
+    await services.leave("telegram", "-100151")
+    assert await ledger.scalars(sa.select(RequestRow.id)) == []
+
+
 async def test_a_switch_is_seen_by_every_process(services: Services, settings) -> None:
     await services.places.switch("paused", "on")
     async with open_services(settings) as another:

@@ -99,7 +99,11 @@ class Places:
     async def rename(self, platform: str, place: str, now: str) -> None:
         """Give all that is kept of a place to its new name, but for what that has already."""
         old, new = self._database.place(platform, place), self._database.place(platform, now)
+        asked, nobodys = RequestRow.place_lookup == old, sa.select(Asker.id).filter_by(platform="")
         async with self._database.writing() as connection:
+            named = sa.update(RequestRow).where(asked, RequestRow.asker_id.not_in(nobodys))
+            await connection.execute(named.values(place=now))
+            await connection.execute(sa.update(RequestRow).where(asked).values(place_lookup=new))
             for table in (PlaceRow, BlockRow, BucketRow):
                 known = sa.select(table.lookup).where(table.lookup == new).exists()
                 move = sa.update(table).where(table.lookup == old, ~known).values(lookup=new)
