@@ -1,5 +1,6 @@
 """The `pastiche` command, run as its user runs it, on the echo backend."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,8 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from program import events, pastiche, start, stop, wait_for
 
+from bot.cli.doctor import _ask
+from engine.ledger.tables import RequestRow
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 REPORTS = (
@@ -211,6 +216,19 @@ def test_doctor_leaves_no_request_behind() -> None:
     with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as ledger:
         assert ledger.execute("select count(*) from jobs").fetchone() == (0,)
     assert not list((home / "media").rglob("*.png*"))
+
+
+@pytest.mark.asyncio
+async def test_doctor_that_waits_no_longer_takes_its_request_back(settings, registry) -> None:
+    async with open_engine(settings, workers=False) as core:  # nobody answers
+        asking = asyncio.create_task(_ask(settings, registry.experts[0]))
+        while not (await core.status()).waiting:
+            await asyncio.sleep(0.02)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert not (await core.status()).waiting
+        assert await core.ledger.scalars(sa.select(RequestRow.id)) == []
 
 
 def test_a_variable_that_is_nearly_a_setting_is_refused() -> None:

@@ -20,9 +20,8 @@ from bot.settings import PlatformSettings, read_platform_settings
 from bot.terminal_client.live_answer import say
 from engine import shutdown
 from engine.chat.retention import ALARM_SECONDS
-from engine.engine import events_of
 from engine.errors import PasticheError, SetupError
-from engine.events import Event, Failed, Finished, is_final
+from engine.events import Event, Failed, Finished
 from engine.ledger.keys import key_file
 from engine.ledger.storage import check_key, revisions, storage_of
 from engine.moderation.chain import load_classifier
@@ -199,7 +198,7 @@ async def _round_trip(settings: Settings, expert: Expert) -> Finding:
     return Finding("ok", f"text worker answered: {final.tokens_out} tokens, {rate:.0f} a second")
 
 
-async def _ask(settings: Settings, expert: Expert) -> Event | None:
+async def _ask(settings: Settings, expert: Expert) -> Event:
     request = Request(
         command=expert.command,
         text="A gold ring." if expert.medium == "image" else "The lamp went out.",
@@ -211,12 +210,15 @@ async def _ask(settings: Settings, expert: Expert) -> Event | None:
         seed=1,
         private=True,  # nothing of it stays on record
     )
-    async with open_engine(settings) as core, aclosing(events_of(core, request)) as events:
-        async for event in events:
-            if is_final(event):
-                await core.delivered(event.job)
-                return event
-    return None
+    async with open_engine(settings) as core:
+        plan = core.plan(request)
+        await core.ask(plan)
+        try:
+            async with aclosing(core.follow(plan.job.id)) as events:
+                return [event async for event in events][-1]
+        finally:
+            await core.cancel(plan.job.id)  # where nobody answered in time
+            await core.delivered(plan.job.id)
 
 
 _DISCORD = re.compile(r"(?<![\w-])[\w-]{20,100}\.[\w-]{6}\.[\w-]{25,}")
