@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
+import pyreadstat
 import pytest
 from experimenting import experiment_text
 from hypothesis import given
@@ -27,12 +29,12 @@ from engine.settings import Settings
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
 from engine.study.export import analysis
-from engine.study.export.codebook import FILES, SOURCES, columns
+from engine.study.export.codebook import FILES, SOURCES, Column, columns
 from engine.study.export.dataset import live_people, read_study
 from engine.study.export.manifest import difference, sums
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.schema import described, schema_page
-from engine.study.export.table_files import safe_cell
+from engine.study.export.table_files import safe_cell, write_spss
 from engine.study.report.judgements import judgements
 
 CANARY = "Zebedee Quux"
@@ -208,6 +210,41 @@ async def test_trials_people_questions_and_stimuli_say_flat_what_the_ledger_nest
     flow = json.loads((tmp_path / "out/flow.json").read_text(encoding="utf-8"))
     assert flow["arms"][0]["allocated"] == 3 and flow["arms"][0]["to analyse"] == 2
     assert flow["shown"]["compare"]["judged"] == 3
+
+
+async def test_spss_reads_choices_as_numbers_with_the_questions_own_labels(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    await fill_love(database, "+-t", ".x.")
+    for name in ("out", "again"):
+        await export(settings, tmp_path / name, spss=True)
+    assert everything(tmp_path / "out") == everything(tmp_path / "again")
+    frame, told = pyreadstat.read_sav(tmp_path / "out/people.sav")
+    people, questions = (lines(tmp_path / f"out/{name}.jsonl") for name in ("people", "questions"))
+    for question in questions:
+        name, labels = question["id"], told.variable_value_labels[question["id"]]
+        assert told.column_names_to_labels[name] == question["text"]
+        assert set(labels.values()) == set(json.loads(question["labels"]).values())
+        said = [labels.get(value, f"{value:.0f}") for value in frame[name]]
+        assert said == [str(row[name]) for row in people]
+    assert told.variable_value_labels["love.before.read"] == {
+        1: "Nothing",
+        2: "Some",
+        3: "Nearly all",
+    }
+    assert list(frame["pseudonym"]) == [row["pseudonym"] for row in people]
+    when = pandas.Timestamp(people[0]["at"].removesuffix("Z"))
+    assert abs(frame["at"][0] - when).total_seconds() < 0.01
+    trials, told = pyreadstat.read_sav(tmp_path / "out/trials.sav")
+    assert list(trials["choice"]) == ["b", "a", "tie"] and told.variable_value_labels["scored"]
+
+
+def test_names_of_columns_are_ones_that_spss_takes(tmp_path: Path) -> None:
+    column = Column(name="2nd-study.after.liked-it", kind="text", about="What?")
+    twice = [column, replace(column, name="2nd_study.after.liked-it")]
+    write_spss(path := tmp_path / "names.sav", twice, [dict.fromkeys(c.name for c in twice)], [])
+    frame, _ = pyreadstat.read_sav(path)
+    assert list(frame) == ["q2nd_study.after.liked_it", "q2nd_study.after.liked_it_1"]
 
 
 async def test_a_stimulus_tells_how_it_was_judged(

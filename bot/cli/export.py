@@ -46,6 +46,7 @@ def export_command(
     review: Annotated[
         Path | None, typer.Option(help="A filled review list: pastiche study review.")
     ] = None,
+    spss: Annotated[bool, typer.Option("--spss", help="people.sav and trials.sav too.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="In an older export's place.")] = False,
 ) -> None:
     """Write a study's rows as Parquet, JSONL and CSV, with codebook, card and checksums."""

@@ -101,6 +101,8 @@ def check_options(options: Options, settings: Settings) -> None:
 async def export_study(options: Options, settings: Settings) -> Exported:
     """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
     needed("pyarrow")
+    if options.spss:
+        needed("pyreadstat", "spss")
     file = read_study_file(settings, options.study)
     with disk_errors(options.out):
         check_options(options, settings)
@@ -126,7 +128,8 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             disk_errors(out := options.out.absolute()),
             whole_folder(out, private=True, replace=options.replace) as folder,
         ):
-            digest = fill(folder, made, registry, media, partial(short, reading.key))
+            rename = partial(short, reading.key)
+            digest = fill(folder, made, registry, media, rename, spss=options.spss)
             entry = {"id": str(ULID()), "study": options.study, "at": database.clock()}
             entry |= {"rows": sum(rows.values()), "manifest_sha256": digest}
             await database.change(sa.insert(ExportRow).values(entry))

@@ -17,7 +17,7 @@ from engine.plan.cards import Registry
 from engine.study.export.card import ExportFacts, card
 from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
 from engine.study.export.consort import flow_json
-from engine.study.export.table_files import write_tables
+from engine.study.export.table_files import write_spss, write_tables
 from engine.study.export.trials import people_columns
 
 FORMAT = "pastiche study export"
@@ -30,6 +30,8 @@ def fill(
     registry: Registry,
     media: PictureStore,
     rename: Callable[[str], str],
+    *,
+    spss: bool = False,
 ) -> str:
     """Write everything, public pictures renamed; return the manifest's SHA-256. Raises OSError."""
     tables = made.shaped.tables
@@ -37,6 +39,8 @@ def fill(
     of = {name: columns(name) for name in FILES} | {"people": people_columns(tables)}
     for name in FILES:
         write_tables(folder, name, of[name], tables[name])
+    for name in ("people", "trials") if spss else ():
+        write_spss(folder / f"{name}.sav", of[name], tables[name], tables["questions"])
     book = codebook(tables, of)
     write_json(folder / "flow.json", flow_json(tables, made.flow), private=True)
     write_json(folder / "codebook.json", book, private=True)

@@ -39,6 +39,7 @@ class Options:
     k: int | None = None
     review: Path | None = None
     replace: bool = False
+    spss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""The three files of an exported table, and a private folder or file that is whole or not there."""
+"""The files of an exported table, SPSS's apart, and what the disk or a missing package refuses."""
 
 import csv
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,8 @@ from engine.files import whole_file
 from engine.study.export.codebook import Column, Row
 
 Write = Callable[[Sequence[Row]], None]
+SPSS_LABEL = 120  # characters of a column's label, which may have 256 bytes
+SPSS_TIME = 92  # where a .sav says when it was made
 KINDS = (".parquet", ".jsonl", ".csv")
 # What a spreadsheet may take for a formula (OWASP, "CSV Injection"), and our own mark.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
@@ -144,6 +147,61 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Write]:
         yield write
 
 
+def write_spss(
+    path: Path, columns: Sequence[Column], rows: Sequence[Row], questions: Sequence[Row]
+) -> None:
+    """Write a table for SPSS, choices as numbers with their labels. The same rows, the same bytes."""
+    import pandas
+    import pyreadstat
+
+    asked = {row["id"]: row for row in questions}
+    frame: dict[str, Any] = {}
+    about, labels = dict[str, str | None](), dict[str, dict[float, str]]()
+    for column in columns:
+        name = _spss_name(column.name, frame)
+        codes, labels[name] = _coded(column, asked.get(column.name, {}))
+        cells = [row[column.name] for row in rows]
+        if codes:
+            cells = [codes.get(value) for value in cells]
+        if column.kind == "time":
+            spent = [None if value is None else milliseconds(value) for value in cells]
+            frame[name] = pandas.to_datetime(spent, unit="ms")
+        elif codes or column.kind in ("whole", "number"):
+            frame[name] = pandas.Series(cells, dtype="float64")
+        else:
+            frame[name] = pandas.Series([plain(column, v) or "" for v in cells], dtype="object")
+        about[name] = column.about[:SPSS_LABEL]
+    with whole_file(path, private=True) as part:
+        pyreadstat.write_sav(
+            pandas.DataFrame(frame), part, column_labels=about, variable_value_labels=labels
+        )
+        with part.open("r+b") as file:
+            file.seek(SPSS_TIME)
+            file.write(b"01 Jan 7000:00:00")
+
+
+def _coded(column: Column, asked: Row) -> tuple[dict[Any, float], dict[float, str]]:
+    """Give the numbers that stand for what was answered, where it is none; and the labels of numbers."""
+    if column.kind == "flag":
+        return {False: 0.0, True: 1.0}, {0.0: "no", 1.0: "yes"}
+    words = asked.get("labels", {})
+    if asked.get("kind") == "choice":
+        codes = {value: float(number) for number, value in enumerate(asked["values"], 1)}
+        return codes, {codes[value]: label for value, label in words.items()}
+    numeric = column.kind in ("whole", "number")
+    return {}, {float(value): label for value, label in words.items()} if numeric else {}
+
+
+def _spss_name(name: str, taken: Collection[str]) -> str:
+    """Make a name that SPSS takes.
+
+    >>> _spss_name("my-study.after.liked", ()), _spss_name("2nd.arm", ("q2nd.arm",))
+    ('my_study.after.liked', 'q2nd.arm_1')
+    """
+    known = re.sub(r"[^a-z0-9_.]", "_", name if name[0].isalpha() else f"q{name}")[:60].rstrip(".")
+    return f"{known}_{len(taken)}" if known in taken else known
+
+
 def write_whole(path: Path, text: str) -> None:
     with disk_errors(path), whole_file(path, private=True) as part:
         part.write_text(text, encoding="utf-8")
@@ -161,12 +219,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def needed(package: str) -> None:
-    """Raise SetupError, which says how to install it, without this package of the extra `study`."""
+def needed(package: str, extra: str = "study") -> None:
+    """Raise SetupError, which says how to install it, without this package of an extra."""
     try:
         import_module(package)
     except ImportError:
         raise SetupError(
             f"This needs {package}, which is not installed. In the folder of the program: "
-            ".venv/bin/pip install -c constraints.txt -e '.[study]'"
+            f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
         ) from None
