@@ -174,6 +174,6 @@ async def test_by_commands_a_flow_is_checked_and_watched_an_item_retired_and_the
     watched = study("watch", "--once")
     assert "tell" in watched and "excluded" in watched
     assert study("items", "retire", item.id[:20]) == f"{item.id[:20]} is retired.\n"
-    assert item.id not in await of.stimuli._active("manner")
+    assert item.id not in await of.stimuli.active("manner")
     assert study("close") == "pilot is closed; units that were enrolled: 1. Start the bot again.\n"
     assert not await of.experiments.running(of.experiments.named("tell"))

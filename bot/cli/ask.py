@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bot.terminal_client.session import TerminalSession
 
 LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
-NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
+NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare", "rate")
 
 ask_app = typer.Typer()
 

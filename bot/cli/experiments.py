@@ -76,8 +76,9 @@ def _stimuli(experiment: Experiment, folder: Path) -> Iterator[str]:
         if not items:
             yield f"there are no stimuli {name} in {folder}.{near(name, known)}"
         most = max((s.count for s in experiment.steps if s.stimuli == name), default=0)
-        if items and len(versions_of(items)) < most:
-            yield f"count: {most} of {name}, which has {len(versions_of(items))} stimuli."
+        there = len(items if experiment.annotators else versions_of(items))
+        if items and there < most:
+            yield f"count: {most} of {name}, which has {there} stimuli."
 
 
 @experiment_app.command("experiments")

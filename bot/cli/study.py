@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bot.cli.annotators import annotators_app
 from bot.cli.experiments import StudyOption, experiment_app, items_app, on_study, settings_of
 from bot.cli.export import export_app
 from bot.exit_codes import faults, logged
@@ -32,6 +33,7 @@ study_app = typer.Typer(
 for part in (export_app, experiment_app):
     study_app.registered_commands += part.registered_commands
 study_app.add_typer(items_app, name="items")
+study_app.add_typer(annotators_app, name="annotators")
 WATCH_SECONDS = 5.0
 Name = Annotated[str, typer.Argument(help="The study's name: small letters, digits, - and _.")]
 

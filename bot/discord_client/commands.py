@@ -23,12 +23,12 @@ PLAIN = (
     "styles", "stories", "note", "why", "cancel", "queue", "help", "privacy", "forget", "report",
     "settings", "mydata", "guess",
 )  # fmt: skip
-STUDY = ("consent", "withdraw", "link", "study")  # offered while there is one
+STUDY = ("consent", "withdraw", "link", "study", "rate")  # offered while there is one
 SHOWN_TO_ALL = ("study",)
 # what may follow a command
 TOPICS = {
     "help": "topic", "report": "reason", "settings": "change", "note": "fact", "link": "code",
-    "study": "part",
+    "study": "part", "rate": "invitation",
 }  # fmt: skip
 # options by the key of their description; those that are not _NAMED are a command's `text`
 _TYPED = Range[str, 1, MAX_TYPED]

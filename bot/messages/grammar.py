@@ -7,7 +7,7 @@
     /styles  /why  /cancel  /queue  /help [COMMAND]
     /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
     /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
-    /compare [--style S or A,B] [options] [--] [/COMMAND] TEXT     /guess
+    /compare [--style S or A,B] [options] [--] [/COMMAND] TEXT     /guess   /rate [CODE]
 
 Text without a slash is a story request as it stands, unless the router finds it nearer to another
 command's card. Options may stand before the text or after it; ` -- ` ends them. `/story@AnyBot` is
@@ -26,7 +26,15 @@ from engine.errors import CommandError, LimitError
 
 DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /note and the like
-FREE = ("report", "note", "settings", "admin", "link", "study")  # words of any kind may follow
+FREE = (
+    "report",
+    "note",
+    "settings",
+    "admin",
+    "link",
+    "study",
+    "rate",
+)  # words of any kind may follow
 STUDY = ("consent", "withdraw", "mydata", "guess")
 OF_STORIES = ("tree", "export", "notes")  # after /story, alone
 BARE = (

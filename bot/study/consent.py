@@ -188,7 +188,8 @@ async def _save(
     if done == "older":
         return await _form_anew(chat, who, "study.older_form", text)
     key = "study.thanks" if done == "granted" else "study.saved_already"
-    rows = await chat.debriefs.begins(who)
+    _, invited = chat.panels.get(who.account, ("", False))
+    rows = await chat.debriefs.begins(who, invited=invited)
     return Reply(words(key, who.locale), private=True, replaces=True, rows=rows)
 
 

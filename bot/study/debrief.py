@@ -33,22 +33,22 @@ class Debriefs:
         if person is None:
             return ()
         study = self._context.services.study
-        flow = await study.flow.current(person)
-        due = {"questions.finish": await study.due(person), "flow.on": [flow] if flow else []}
+        flows = [await study.flow.current(person, invited=one) for one in (False, True)]
+        due = {"questions.finish": await study.due(person), "flow.on": [f for f in flows if f]}
         return tuple(
             (button(Verb.ANSWER, one.id, f"a.{START}", label=words(key, who.locale)),)
             for key, found in due.items()
             for one in found
         )
 
-    async def begins(self, who: Who) -> Rows:
+    async def begins(self, who: Who, *, invited: bool = False) -> Rows:
         """Give the button that begins a flow, or goes on in it, where there is one for somebody."""
         study, person = self._context.services.study_services, None
         if study is not None and who.alone:
             person = await self._context.services.participant(who)
         if study is None or person is None:
             return ()
-        asking = Candidate(task="flow")
+        asking = Candidate(task="flow", invited=invited)
         if not (study.experiments.fitting(who, asking) or await study.flow.current(person)):
             return ()
         label = words("flow.begin", who.locale)
@@ -90,9 +90,10 @@ class Debriefs:
     async def told(self, enrolled: "Enrolled", person: "Person", who: Who) -> str:
         experiment, services = enrolled.experiment, self._context.services.study
         arms = ", ".join(arm.name for arm in experiment.arms)
-        said = experiment.said("debrief", who.locale) or words(
-            "questions.debrief", who.locale, title=experiment.said("title", who.locale), arms=arms
-        )
+        said = experiment.said("debrief", who.locale)
+        if not said and not experiment.annotators:
+            title = experiment.said("title", who.locale)
+            said = words("questions.debrief", who.locale, title=title, arms=arms)
         await services.questionnaires.debriefed(experiment.id, person)
         if experiment.reveal != "end" or experiment.task == "single":
             return said

@@ -1,10 +1,12 @@
 """A flow in chat: one step after the other, from the start link to the code, found by the record."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Press
+from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.service.dispatch_table import GoOn
 from bot.service.request import Reply, Who
@@ -13,7 +15,7 @@ from bot.study.consent import consent, study_here
 from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
 from bot.study.questionnaire import NUMBER, Meant
-from engine.errors import AskerError
+from engine.errors import AskerError, MediaError
 from engine.study.experiments.eligibility import Candidate
 
 if TYPE_CHECKING:
@@ -22,38 +24,46 @@ if TYPE_CHECKING:
     from engine.study.experiments.enrolment import Enrolled
 
 
-async def begin(chat: "StudyChat", who: Who, panel: str = "") -> Reply:
-    """Begin, go on, or ask for consent first, with the id that a panel gave. Raises AskerError."""
+async def begin(chat: "StudyChat", who: Who, panel: str = "", *, invited: bool = False) -> Reply:
+    """Begin, go on, or ask for consent first, with the id that a panel gave, or an annotator's code.
+
+    Raises AskerError.
+    """
     study = chat.context.services.study_services
     if study is None:
         raise AskerError(words("study.none", who.locale))
     if not who.alone:
         raise AskerError(words("flow.alone", who.locale))
-    if panel:
-        chat.panels[who.account] = panel
+    if panel or invited:
+        chat.panels[who.account] = (panel, invited)
     person = await chat.context.services.participant(who)
     if person is None:
         return await consent(chat, Simple(name="consent"), who)
-    told = await _note(chat, person, who)
-    found = await study.enrolled(person, who, Candidate(task="flow"))
+    told, invited = await _note(chat, person, who)
+    found = await study.enrolled(person, who, Candidate(task="flow", invited=invited))
     if found is None:
         mine = await study.experiments.of_person(person)
-        found = next((one for one in mine if one.experiment.task == "flow"), None)
+        found = next((one for one in mine if one.experiment.flows(invited=invited)), None)
     if found is None:
         raise AskerError(words("flow.none", who.locale))
     said = await go_on(chat, found, person, who)
     return replace(said, text=f"{told}\n\n{said.text}") if told else said
 
 
-async def _note(chat: "StudyChat", person: "Person", who: Who) -> str:
-    """Keep the panel's id, apart from the data; the first that somebody came with stands."""
-    panel = chat.panels.pop(who.account, "")
-    if not panel:
-        return ""
-    done = await chat.context.services.study.panel.note(person, panel)
+async def _note(chat: "StudyChat", person: "Person", who: Who) -> tuple[str, bool]:
+    """Keep the panel's id, apart from the data, of which the first stands; or let an annotator in."""
+    panel, invited = chat.panels.pop(who.account, ("", False))
+    study = chat.context.services.study
+    if invited and not await study.annotators.admit(person, panel):
+        raise AskerError(words("flow.uninvited", who.locale))
+    done = "noted" if invited or not panel else await study.panel.note(person, panel)
     if done == "taken":
         raise AskerError(words("flow.taken", who.locale))
-    return words("flow.other_id", who.locale) if done == "other" else ""
+    return words("flow.other_id", who.locale) if done == "other" else "", invited
+
+
+async def rate_command(chat: "StudyChat", command: Simple, who: Who) -> Reply:
+    return await begin(chat, who, command.topic.strip(), invited=True)
 
 
 async def study_command(chat: "StudyChat", command: Simple, who: Who) -> Reply:
@@ -137,7 +147,7 @@ async def go_on(
     if place.asked is not None:
         meant = Meant(enrolled=enrolled, person=person, instrument=step.id)
         return chat.questions.show(meant, place.asked, who, replaces=True)
-    if not step.stimuli and step.kind != "guess":
+    if not (step.stimuli or step.answers) and step.kind != "guess":
         count = step.count - place.done
         return Reply(words(f"flow.{step.kind}", who.locale, count=count), replaces=True)
     if not step.id:
@@ -160,19 +170,26 @@ async def _item(
     """Show an item with the next question about it, or go on after the last."""
     study = chat.context.services.study
     seen = await study.exposures.get(name)
-    item = study.stimuli.named(seen.shown[0]["item"]) if seen is not None else None
     step = enrolled.experiment.step_named(seen.step) if seen is not None else None
-    if item is None or step is None:
+    if seen is None or step is None:
         raise AskerError(words("questions.expired", who.locale))
+    item, shown = await study.annotators.named(seen.shown[0]["item"]), None
+    with suppress(MediaError):
+        shown = await shown_item(chat.context.services, item) if item is not None else None
+    if shown is None:  # it was taken away meanwhile
+        await study.exposures.void(name, "gone")
+        return await go_on(chat, enrolled, person, who)
     asked = await study.questionnaires.next(enrolled, step.id, person, about=name)
     if asked is None:
         await study.exposures.rated(name, practice=step.practice)
         return await go_on(chat, enrolled, person, who)
     meant = Meant(enrolled=enrolled, person=person, instrument=step.id, about=name)
-    text, pictures = await shown_item(chat.context.services, item)
-    head = "\n\n".join(part for part in (text, words("footer.ai", who.locale)) if part)
+    text, pictures = shown
+    parts = (defang(text), words("footer.ai", who.locale))
+    head = "\n\n".join(part for part in parts if part)
     said = chat.questions.show(meant, asked, who, opening=head)
-    return replace(said, pictures=pictures, receipt=f"item:{name}", replaces=not pictures)
+    said = replace(said, pictures=pictures, receipt=f"item:{name}", literal=True)
+    return replace(said, replaces=not pictures)
 
 
 async def receipt(chat: "StudyChat", name: str, shown: bool) -> None:

@@ -5,11 +5,12 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.service.rate_limit import Bounded
-from engine.errors import AskerError, PasticheError
+from engine.errors import AskerError, MediaError, PasticheError
 from engine.events import Picture
 from engine.study.experiments.exposures import OPEN_SECONDS
 
@@ -173,9 +174,12 @@ class VoidError(Exception):
 
 
 async def shown_item(services: "Services", item: "Item") -> tuple[str, tuple[Picture, ...]]:
-    """Give an item's words, or its picture."""
+    """Give an item's words, or its picture: of a stimulus, or of an answer. Raises MediaError."""
     if not item.picture:
         return f"“{item.text}”", ()
     path = services.study.stimuli.picture(item)
-    data = await asyncio.to_thread(path.read_bytes)
+    kept = partial(services.ledger.media.get, item.picture)
+    data = await asyncio.to_thread(path.read_bytes if item.pool else kept)
+    if data is None:
+        raise MediaError("A picture is gone.")
     return "", (Picture(data=data, width=0, height=0, seed=0),)

@@ -23,7 +23,8 @@ class StudyChat:
         self.context = context
         self.agreements = context.services.agreements
         self.study_services = context.services.study_services
-        self.panels = Bounded[tuple[str, str], str](REMEMBERED)  # ids of panels, until they agree
+        # ids of panels, and codes of annotators, until they agree
+        self.panels = Bounded[tuple[str, str], tuple[str, bool]](REMEMBERED)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
 
     @cached_property

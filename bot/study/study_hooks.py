@@ -99,6 +99,7 @@ def add_study(context: Context) -> StudyHooks:
         "link": handler("consent", "link"),
         "study": handler("flow", "study_command"),
         "guess": handler("flow", "guess_command"),
+        "rate": handler("flow", "rate_command"),
     }
     table.verbs |= {
         Verb.CONSENT: handler("consent", "consent_pressed"),

@@ -36,7 +36,7 @@ EVERYWHERE = (
 )  # fmt: skip
 PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)
-STUDY = ("consent", "withdraw", "link")  # while there is one
+STUDY = ("consent", "withdraw", "link", "rate")  # while there is one
 STUDY_MANAGERS = ("study",)
 LONGEST = 256
 log = logging.getLogger(__name__)

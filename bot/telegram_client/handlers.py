@@ -39,7 +39,7 @@ MOST_REMEMBERED = 5_000  # refusals; answers whose messages are known, so that a
 ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
 ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
 LASTING = (*ASKED, Verb.WHY)  # whose replies, long or short, are messages: a notice does not stay
-JOIN = "join-"  # before a panel's id, in a link
+GIVEN = {"join": "/study join", "rate": "/rate"}  # before a panel's id, or a code, in a link
 DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
 
 Accepted = Callable[[], None]
@@ -249,10 +249,13 @@ def _linked(text: str) -> str:
 
     >>> _linked("/start consent"), _linked("/start join-5f3c"), _linked("/start")
     ('/consent', '/study join 5f3c', '')
+    >>> _linked("/start rate-Ab-3")
+    '/rate Ab-3'
     """
     words = text.split()
     if len(words) != 2 or words[0].split("@")[0] != f"/{START}":
         return ""
-    if words[1].startswith(JOIN):
-        return f"/study join {words[1].removeprefix(JOIN)}"
+    name, dash, rest = words[1].partition("-")
+    if dash and name in GIVEN:
+        return f"{GIVEN[name]} {rest}"
     return f"/{words[1]}" if words[1] in DEEP else ""

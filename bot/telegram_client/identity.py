@@ -13,7 +13,7 @@ from bot.telegram_client.updates import ButtonUpdate, TextUpdate
 
 PLATFORM = "telegram"
 NEED_RIGHTS = ("settings", "admin", "study")  # commands that ask who may manage the chat
-PERSONAL = ("consent", "withdraw", "mydata", "link", "guess")  # no group can mean these
+PERSONAL = ("consent", "withdraw", "mydata", "link", "guess", "rate")  # no group can mean these
 
 
 async def writer(service: ChatService, sender: Sender, heard: TextUpdate) -> Who:

@@ -31,7 +31,7 @@ from engine.study.interactions import cut_off_interactions
 # In the order in which rows go: those that point at others first.
 STUDY_RULES: dict[str, Rule] = {
     "votes": Rule("pseudonym", Vote.pseudonym),
-    "exposures": Rule("pseudonym", Exposure.pseudonym),
+    "exposures": Rule("pseudonym", Exposure.pseudonym, also=Exposure.item),
     "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
     "enrolments": Rule("pseudonym", Enrolment.pseudonym),
     "panel_ids": Rule("pseudonym", PanelId.pseudonym),
@@ -73,7 +73,13 @@ async def erase(
     found = list(await connection.scalars(mine))
     await cut_off_interactions(connection, found)
     await _part(connection, found)
-    for column in (t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id):
+    rated = sa.select(Exposure.id).where(Exposure.item.in_(mine))  # by annotators
+    said = QuestionnaireAnswer.about.in_(rated)
+    await connection.execute(sa.delete(QuestionnaireAnswer).where(said))
+    for column in (
+        *(t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id),
+        Exposure.item,
+    ):
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
     await _count_units(connection, pseudonyms)

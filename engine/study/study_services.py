@@ -5,6 +5,7 @@ from pathlib import Path
 from engine.ledger.transactions import Database
 from engine.plan.job import Spot
 from engine.study.consent.participants import Panel, Person, person_at
+from engine.study.experiments.annotators import Annotators
 from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
@@ -25,8 +26,14 @@ class StudyServices:
         self.stimuli = Stimuli(database, study, folder / "stimuli")
         self.questionnaires = Questionnaires(database, study)
         self.panel = Panel(database, study)
+        self.annotators = Annotators(database, study, self.stimuli)
         self.flow = Flow(
-            self.experiments, self.exposures, self.questionnaires, self.stimuli, self.passages
+            self.experiments,
+            self.exposures,
+            self.questionnaires,
+            self.stimuli,
+            self.passages,
+            self.annotators,
         )
         self._database = database
 
@@ -68,7 +75,7 @@ class StudyServices:
         One that is stopped, full, or done with by this person costs no other a unit. In the middle of a
         flow only its own step takes anything, if that asks for a wish of one's own.
         """
-        flow = await self.flow.current(person)
+        flow = await self.flow.current(person, invited=asking.invited)
         if flow is not None:
             if asking.task == "flow":
                 return flow

@@ -72,19 +72,23 @@ async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Pe
     return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=found.place)
 
 
+def keyed(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
 class Panel:
     """Who people are to a recruitment panel: kept apart from the data, to pay by, and in no export."""
 
     def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
+        self._of = sa.and_(PanelId.study == study.id, PanelId.annotator.is_(False))
 
     @repeated
     async def note(self, person: Person, panel: str) -> str:
         """Note a panel's id: "noted"; or "other", the first one stands; "taken", by somebody else."""
-        key = self._study.needed_key()
-        lookup = hmac.new(key, f"panel|{panel}".encode(), hashlib.sha256).hexdigest()
-        of = PanelId.study == self._study.id
+        lookup = keyed(self._study.needed_key(), f"panel|{panel}")
+        of = self._of
         async with self._database.writing() as connection:
             owner = await connection.scalar(
                 sa.select(PanelId.pseudonym).where(of, PanelId.lookup == lookup)
@@ -99,7 +103,7 @@ class Panel:
             return "noted" if await add(connection, PanelId, row) else "taken"
 
     async def of(self, person: Person) -> str:
-        mine = PanelId.study == self._study.id, PanelId.pseudonym.in_(person.accounts)
+        mine = self._of, PanelId.pseudonym.in_(person.accounts)
         return await self._database.scalar(sa.select(PanelId.panel).where(*mine)) or ""
 
     async def listed(self) -> list[tuple[str, str, str]]:
@@ -110,7 +114,7 @@ class Panel:
             sa.and_(row.pseudonym == PanelId.pseudonym, row.study == PanelId.study),
             isouter=True,
         )
-        rows = await self._database.rows(query.where(PanelId.study == self._study.id))
+        rows = await self._database.rows(query.where(self._of))
         return sorted(
             (r.panel, r.code or "", r.excluded or ("done" if r.completed_at else "not done"))
             for r in rows

@@ -49,7 +49,8 @@ def overlaps(experiments: Sequence[Experiment]) -> Iterator[str]:
         both = ((getattr(each.eligible, name) for each in (one, other)) for name in lists)
         apart = any(a and b and not set(a) & set(b) for a, b in both)
         meet = one.start <= other.stop and other.start <= one.stop
-        if one.task == other.task and meet and not apart:
+        same = one.task == other.task and bool(one.annotators) == bool(other.annotators)
+        if same and meet and not apart:
             yield f"{one.id} and {other.id} overlap: nobody is in both at a time, {one.id} goes first."
 
 
@@ -78,7 +79,7 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
         found.append("allocation: with so few units, blocks keep the arms even; simple does not.")
     if not experiment.preregistration:
         found.append("preregistration: none is named.")
-    if not experiment.debrief:
+    if not experiment.debrief and not experiment.annotators:
         found.append("debrief: people are told that chance decided among the arms, and no more.")
     trials = sum(step.count for step in experiment.steps if step.trials and not step.practice)
     if experiment.exclude.fewer_exposures > trials:

@@ -69,9 +69,11 @@ class Catalogue:
             self._trouble(words)
         for experiment in self.all:
             wanted = {step.stimuli for step in experiment.steps} - {"", *pools}
-            if wanted:
-                del self._known[experiment.id]
-                self._trouble(f"{experiment.id}: there are no stimuli {', '.join(sorted(wanted))}.")
+            of = {step.answers for step in experiment.steps} - {"", "*", *self._texts}
+            for names, what in ((wanted, "are no stimuli"), (of, "is no experiment")):
+                if names and experiment.id in self._known:
+                    del self._known[experiment.id]
+                    self._trouble(f"{experiment.id}: there {what} {', '.join(sorted(names))}.")
 
     def _trouble(self, words: str) -> None:
         self.problems.append(words)

@@ -25,6 +25,7 @@ class Candidate:
     expert: str = ""
     language: str = "en"
     unit: str = ""
+    invited: bool = False  # to rate, as an annotator
 
 
 def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bool:
@@ -40,6 +41,7 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
     if asking.task in ("guess", "flow"):
         checks = {name: checks[name] for name in ("platform", "locale")}
     fits = all(not allowed or value in allowed for allowed, value in checks.values())
+    fits = fits and bool(experiment.annotators) == asking.invited
     return experiment.task == asking.task and fits and age >= wanted.minimum_age
 
 

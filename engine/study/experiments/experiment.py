@@ -109,7 +109,8 @@ class Quota(_Part):
 
 class Experiment(_Part):
     """Validate the whole file. `max_n` counts units, `exposures` those of one person until the end;
-    `scrub` are words that would tell an arm, taken out of what is compared."""
+    `scrub` are words that would tell an arm, taken out of what is compared; of a flow for invited
+    `annotators` it says how many of them rate each item."""
 
     id: Name
     title: Line
@@ -124,6 +125,7 @@ class Experiment(_Part):
     max_n: Annotated[int, Field(ge=1, le=1_000_000)]
     completes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     seen_by: Annotated[int, Field(ge=0, le=10_000)] = 0
+    annotators: Annotated[int, Field(ge=0, le=100)] = 0
     exposures: Annotated[int, Field(ge=1, le=1000)] = 10
     reveal: Literal["each", "end", "none"] = "end"
     blind: bool = True
@@ -151,12 +153,18 @@ class Experiment(_Part):
         if (self.task == "flow") != bool(self.step):
             raise ValueError("step: the task flow has steps, and only it")
         if self.task != "flow":
-            if self.quota or self.seen_by or self.return_link:
-                raise ValueError("quota, seen_by and return_link are for the task flow")
+            if self.quota or self.seen_by or self.return_link or self.annotators:
+                raise ValueError("quota, seen_by, return_link, annotators are for the task flow")
             return self
         if self.before or self.after or self.rating or self.unit != "person":
             raise ValueError("a flow asks in its steps, and its unit is the person")
         steps.check(self.step)
+        if self.annotators and (
+            self.seen_by or {s.kind for s in self.step if s.trials} != {"rate"}
+        ):
+            raise ValueError("annotators: they rate, and nothing else; it stands for seen_by")
+        if not self.annotators and any(step.answers for step in self.step):
+            raise ValueError("answers: only annotators are shown what others were answered")
         own = any(step.kind == "compare" and not step.stimuli for step in self.step)
         if own and len(self.arms) < 2:
             raise ValueError("arms: a comparison without stimuli needs two arms at least")
@@ -205,6 +213,10 @@ class Experiment(_Part):
         ]
         trial = Step(kind=self.task).model_copy(update={"count": self.exposures})
         return (*parts[: bool(self.before)], trial, *parts[bool(self.before) :])
+
+    def flows(self, *, invited: bool) -> bool:
+        """Tell whether it is a flow, for annotators or for everybody else."""
+        return self.task == "flow" and bool(self.annotators) == invited
 
     def step_named(self, name: str) -> Step | None:
         if name == "rating" and self.rating is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from ulid import ULID
 
 from engine.study.consent.participants import Person
+from engine.study.experiments.annotators import Annotators
 from engine.study.experiments.enrolment import FULL, Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.passages import Item, PassagePool
@@ -30,6 +31,7 @@ class Flow:
     _questionnaires: Questionnaires
     _stimuli: Stimuli
     _passages: PassagePool
+    _annotators: Annotators
 
     async def place(
         self, enrolled: Enrolled, person: Person, without: tuple[str, ...] = ()
@@ -55,9 +57,10 @@ class Flow:
                 return Place(step=step, asked=asked)
         return Place()
 
-    async def current(self, person: Person) -> Enrolled | None:
+    async def current(self, person: Person, *, invited: bool = False) -> Enrolled | None:
         for one in await self._experiments.of_person(person):
-            if one.experiment.task != "flow" or one.completed or one.excluded == FULL:
+            other = not one.experiment.flows(invited=invited)
+            if other or one.completed or one.excluded == FULL:
                 continue
             if await self._experiments.running(one.experiment):
                 return one
@@ -78,6 +81,8 @@ class Flow:
     async def _drawn(
         self, enrolled: Enrolled, step: Step, person: Person
     ) -> tuple[Item, ...] | None:
+        if enrolled.experiment.annotators:
+            return await self._annotators.draw(enrolled, step, person)
         if step.stimuli:
             return await self._stimuli.draw(enrolled, step, person)
         expert = enrolled.arms[0].expert if len(enrolled.arms) == 1 else ""

@@ -33,7 +33,7 @@ from engine.study.study import Study, mistake
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
 CONFIDENCES = range(1, 7)
-SHORTEST = 120  # characters
+SHORTEST, LONGEST = 120, 1400  # characters
 
 Kind = Literal["real", "generated"]
 
@@ -45,7 +45,7 @@ class Item(BaseModel):
 
     kind: Kind
     expert: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-    text: Annotated[str, StringConstraints(max_length=1400, strip_whitespace=True)] = ""
+    text: Annotated[str, StringConstraints(max_length=LONGEST, strip_whitespace=True)] = ""
     picture: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     source: Annotated[str, StringConstraints(min_length=3, max_length=300)]
     licence: Annotated[str, StringConstraints(min_length=3, max_length=300)]

@@ -10,13 +10,17 @@ from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.questions import Question, When, holds
 
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,15}$")]
+Recorded = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,31})?$")]
 PoolName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")]
 Kind = Literal["consent", "questions", "single", "compare", "guess", "rate", "debrief"]
 TRIALS = ("compare", "guess", "rate")
 
 
 class Step(BaseModel):
-    """Validate one step. `count` is of trials; neighbours of one `block` come in an order by the key."""
+    """Validate one step. `count` is of trials; neighbours of one `block` come in an order by the key.
+
+    `answers` is the experiment whose recorded answers are rated, or `*` for all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,6 +28,7 @@ class Step(BaseModel):
     id: StepName | Literal[""] = ""
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     stimuli: PoolName = ""
+    answers: Recorded = ""
     practice: bool = False
     block: PoolName = ""
     shuffle: bool = False
@@ -37,8 +42,10 @@ class Step(BaseModel):
             raise ValueError("questions: the kinds questions and rate have them, and only they")
         if self.kind not in TRIALS and (self.stimuli or self.practice or self.count > 1):
             raise ValueError(f"a step of the kind {self.kind} has no trials")
-        if self.kind == "rate" and not self.stimuli:
-            raise ValueError("stimuli: say which are rated")
+        if self.kind == "rate" and bool(self.stimuli) == bool(self.answers):
+            raise ValueError("stimuli, or answers: say which are rated")
+        if self.kind != "rate" and self.answers:
+            raise ValueError("answers: a step of the kind rate has them")
         if self.kind in ("consent", "debrief") and (self.when or self.block):
             raise ValueError(f"{self.kind} is for everybody, and has its place")
         return self

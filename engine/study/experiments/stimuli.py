@@ -42,7 +42,7 @@ def whole(pool: str, stimulus: str) -> str:
 
 def shown(label: str, item: Item) -> dict[str, Any]:
     """Give what is on record of an item that is shown."""
-    same = item.model_dump(include={"kind", "expert", "arm", "stimulus"})
+    same = item.model_dump(include={"kind", "expert", "arm", "stimulus", "plain"})
     return {"label": label, "item": item.id, "plain": False, "named_itself": False} | same
 
 
@@ -128,9 +128,9 @@ class Stimuli:
     async def draw(self, enrolled: Enrolled, step: Step, person: Person) -> tuple[Item, ...] | None:
         """Choose what the person judges next: two versions to compare, or one. None: nothing is left."""
         key, experiment = self._study.needed_key(), enrolled.experiment
-        active, met = await self._active(step.stimuli), await self._met(person)
+        active, met = await self.active(step.stimuli), await self.met(person)
         versions = versions_of(i for i in self.pools.get(step.stimuli, ()) if i.id in active)
-        counts = await self._counts(experiment.id, step.id)
+        counts = await self.counts(experiment.id, step.id)
         most = experiment.seen_by or None
         number = len(met)
         for name in rotated(key, f"{experiment.id}|{step.id}", versions, enrolled.position):
@@ -154,16 +154,16 @@ class Stimuli:
                 return (item,)
         return None
 
-    async def _active(self, pool: str) -> set[str]:
+    async def active(self, pool: str) -> set[str]:
         query = sa.select(ItemRow.id).where(ItemRow.study == self._study.id, ItemRow.active)
         return set(await self._database.scalars(query.where(ItemRow.pool == pool)))
 
-    async def _met(self, person: Person) -> set[str]:
+    async def met(self, person: Person) -> set[str]:
         mine = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
         query = sa.select(Exposure.item).where(*mine, Exposure.item.is_not(None))
         return {str(name) for name in await self._database.scalars(query)}
 
-    async def _counts(self, experiment: str, step: str) -> Counter[str]:
+    async def counts(self, experiment: str, step: str) -> Counter[str]:
         """Count who judged each, or may still."""
         lately = Exposure.made_at > self._database.clock() - OPEN_SECONDS
         waiting = sa.and_(Exposure.state.in_(("made", "delivered")), lately)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from engine.ledger.tables import Id, State, Table
@@ -153,11 +153,16 @@ class QuestionnaireAnswer(Table):
 
 
 class PanelId(Table):
-    """Who a person is to a recruitment panel: apart from the data, for paying, and in no export."""
+    """Who a person is to a recruitment panel: apart from the data, for paying, and in no export.
+
+    An annotator's `panel` is the name that the researcher gave, found by the code; until somebody comes
+    with it, `pseudonym` is empty.
+    """
 
     __tablename__ = "panel_ids"
     study: Mapped[str] = mapped_column(StudyName, primary_key=True)
     lookup: Mapped[str] = mapped_column(String(64), primary_key=True)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     panel: Mapped[str] = mapped_column(Sealed("panel_ids.panel"))
+    annotator: Mapped[bool] = mapped_column(server_default=false())
     at: Mapped[float]

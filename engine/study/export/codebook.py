@@ -48,7 +48,7 @@ SOURCES: dict[str, type[Table]] = {
 }
 # What goes out, as a file each: rows of these tables, or worked out from them (trials.py).
 FILES = (*(name for name in SOURCES if name not in ("exposures", "votes", "items")),)
-FILES += ("trials", "people", "questions", "stimuli")
+FILES += ("trials", "people", "questions", "stimuli", "annotations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,11 +167,15 @@ def allowed_rows(
 
 def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tables:
     tables: Tables = {}
+    gone = {row["id"] for row in raw["interactions"]} - allowed
     for name, rows in raw.items():
         kept = [row for row in rows if _stays(name, row, allowed, people)]
+        kept = [row for row in kept if row.get("item") not in gone]  # what annotators rated
         tables[name] = [_named(row, people) for row in kept]
     exposures = {row["id"] for row in tables["exposures"]}
     tables["votes"] = [row for row in tables["votes"] if row["exposure_id"] in exposures]
+    gone = {row["id"] for row in raw["exposures"]} - exposures
+    tables["answers"] = [row for row in tables["answers"] if row["about"] not in gone]
     taken = taken_up(raw["interactions"], lambda row: row["id"] in allowed)
     for row in tables["interactions"]:
         row["parent"] = row["parent"] if row["parent"] in allowed else None

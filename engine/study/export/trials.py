@@ -1,10 +1,10 @@
 """What an analyst begins with, worked out from the tables that are to go out, and from nothing else:
-a row a judgement, a row a person, a row a question, a row a stimulus. Pure.
+a row a judgement, a row a person, a row a question, a row a stimulus, a row an annotator's answer. Pure.
 """
 
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.study.experiments.questions import Question
@@ -14,6 +14,7 @@ from engine.study.export.schema import Kind
 
 SCORED = {"compare": ("a", "b", "tie"), "guess": ("real", "generated")}
 NUMBERS: Mapping[str, type[int] | type[float]] = {"likert": int, "slider": int, "number": float}
+SCALES = {"likert": "ordinal", "slider": "interval", "number": "interval", "text": None}
 Asked = tuple[str, str, str]  # experiment, instrument, question
 
 
@@ -25,6 +26,7 @@ def made_from(tables: Tables) -> Tables:
         "people": _people(tables, trials, questions),
         "questions": [_question(asked, of) for asked, of in questions.items()],
         "stimuli": [_stimulus(row, trials) for row in tables["items"]],
+        "annotations": list(_annotations(tables, trials, questions)),
     }
 
 
@@ -97,6 +99,27 @@ def _judged(row: Row, votes: Sequence[Row]) -> Row:
 def _answered(said: Mapping[str, Any]) -> Row:
     numbers = [int(value) for value in said.values() if value is not None and value.isdecimal()]
     return {"value": numbers[0] if numbers else None, "answers": dict(said) or None}
+
+
+def _annotations(
+    tables: Tables, trials: Sequence[Row], questions: Mapping[Asked, Question]
+) -> Iterator[Row]:
+    """Give each answer about a rated item, with the scale on which raters agree or not."""
+    rated = {row["id"]: row for row in trials if row["kind"] == "rate" and row["state"] != "void"}
+    for row in tables["answers"]:
+        trial = rated.get(row["about"])
+        if trial is None or not row["counts"]:
+            continue
+        key = row["experiment"], row["instrument"], row["question"]
+        same = ("study", "experiment", "pseudonym", "question", "value", "seconds")
+        yield {
+            "id": f"{trial['id']}.{row['question']}",
+            **{name: row[name] for name in same},
+            "step": row["instrument"],
+            "item": trial["first_id"],
+            "scale": SCALES.get(questions[key].kind, "nominal") if key in questions else None,
+            "excluded": trial["excluded"],
+        }
 
 
 def questions_of(experiments: Iterable[Row]) -> dict[Asked, Question]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.study.experiments.passages import pool_note
+from engine.study.export.analysis import agreed
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
@@ -51,7 +52,9 @@ def judgements(tables: Tables) -> list[Figure]:
     scored = [row for row in seen.pairs if row["scored"]]
     # across islands, scores compare with nothing
     islands = [_island(scored, players, n) for n, players in enumerate(_islands(scored) or [[]])]
-    return [_wins(seen), *islands, _position(seen.pairs), _detection(seen.guesses)]
+    figures = [_wins(seen), *islands, _position(seen.pairs), _detection(seen.guesses)]
+    rated = [row for row in tables["annotations"] if not row["excluded"]]
+    return [*figures, _agreement(rated)] if rated else figures
 
 
 def findings(tables: Tables) -> list[Finding]:
@@ -258,3 +261,22 @@ def _detection(guesses: Sequence[Row]) -> Figure:
         note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
         f"the difference of the two rates. {est.RESAMPLED} Of the shipped pool: {pool_note()}",
     )  # fmt: skip
+
+
+def _agreement(rated: Sequence[Row]) -> Figure:
+    alphas = {
+        of: est.Estimate(value=value, low=low, high=high, n=n, people=people)
+        for _, of, value, low, high, n, people in agreed(rated)
+    }
+    return Figure(
+        name="agreement",
+        title="Did those who rated agree?",
+        svg=forest("agreement", alphas, "alpha (0: as by chance, 1: always)", "Alpha by question"),
+        n=f"{count_of(rated)}, {len({row['item'] for row in rated}):,} items",
+        rows="annotations",
+        which="with a scale and a value, not excluded",
+        head=("question, scale", "Krippendorff's alpha", "95 %", "answers", "raters"),
+        cells=[(of, *interval(one), one.n, one.people) for of, one in alphas.items()],
+        note="Of items that two or more rated; values of an ordinal or interval scale are the less "
+        "alike the farther apart. 95 % intervals by leaving out one item after another.",
+    )
