@@ -172,7 +172,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "keys": "lookup",
         "names": "pseudonym",
         "figures": "at",
-        "facts": "study",
+        "facts": "study annotator",
     },
 }
 

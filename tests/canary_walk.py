@@ -214,6 +214,9 @@ async def _judging(walk: Walk) -> None:
     said = await walk.choose(said, "real", a)
     said = await walk.choose(said, "real.4", a)
     [*_] = await walk.press(Press(Verb.MORE, "01ARZ3NDEKTSV4RRFFQ69G5FAV"), a)
+    invite = walk.talk.context.services.study.annotators.invite
+    said = (await walk.say(f"/rate {await invite(word('name as an annotator'))}", a))[-1]
+    await walk.choose(said, "1", a)
     await walk.say(f"/study join {word('panel id')}", a)
     await walk.say(f"Nothing but {word('free text')}.", a)
 

@@ -27,7 +27,7 @@ class Program:
         self.folder = folder
         self.home = folder / "home"
         self._process: asyncio.subprocess.Process | None = None
-        self._environment = {
+        self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
             "PASTICHE_HOME": str(self.home),
             "XDG_CONFIG_HOME": str(folder / "config"),
@@ -47,7 +47,7 @@ class Program:
         with (self.folder / "said.txt").open("ab") as said:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot", "serve", *self.platforms,
-                env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said,
+                env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said,
             )  # fmt: skip
 
         def ready() -> bool:

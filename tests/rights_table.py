@@ -25,6 +25,7 @@ DISCORD = """
 /withdraw               +      +      +       +     +        +
 /consent                +      +      +       +     +        -
 /link                   +      +      +       +     +        -
+/rate                   +      +      +       +     +        -
 /report                 +      +      +       +     +        +
 /settings               +      +      +       +     +        -
 /settings style agatha  -      +      +       +     +        -
@@ -101,6 +102,7 @@ TELEGRAM = """
 /withdraw               +      +     +        +       -
 /consent                +      +     +        -       -
 /link                   +      +     +        -       -
+/rate                   +      +     +        -       -
 /report                 +      +     +        +       +
 /settings               +      +     +        -       +
 /settings style agatha  -      +     +        -       +

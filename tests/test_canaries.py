@@ -56,6 +56,14 @@ kind = "text"
 [[step]]
 kind = "guess"
 """
+RATES = """[[step]]
+kind = "rate"
+answers = "*"
+
+[[step.questions]]
+id = "good"
+text = "How good is it?"
+"""
 ASKED = '[[before]]\nid = "age"\ntext = "How old?"\nkind = "choice"\nchoices = ["1", "2"]\n'
 # Sealed columns in which this walk leaves no word of A's: what stands there, and who else looks.
 BESIDE = {
@@ -124,6 +132,8 @@ async def found(
     (experiments / "pairs.toml").write_text(text)
     flow = experiment_text("steps", "flow", tables=STEPS)
     (experiments / "steps.toml").write_text(flow)
+    rates = experiment_text("rates", "flow", more="annotators = 2", tables=RATES)
+    (experiments / "rates.toml").write_text(rates)
     here = here.model_copy(update={"media_folder": tmp_path_factory.mktemp("elsewhere")})
     made, folder = Found(), tmp_path_factory.mktemp("exports")
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")

@@ -1,6 +1,7 @@
 """The study as people meet it on Telegram and Discord: `pastiche serve` beside loopback servers."""
 
 import json
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ from discord_program import served
 from discord_world import ALICE, BOB, CHANNEL, EPHEMERAL, GUILD, OWNER, Interaction, Message
 from flows import FLOW, make_flow
 from looking import look
+from program import pastiche
 from telegram_chats import buttons
 from telegram_program import Program
 from telegram_server import TelegramServer
@@ -39,6 +41,35 @@ STEPS = (
     ("Yes", "4 of 4"),
     ("No", "Only when you save"),
 )
+RATE = """id = "quality"
+title = "A second look"
+hypothesis = "Raters agree on what is good."
+task = "flow"
+start = 2020-01-01
+stop = 2099-12-31
+max_n = 50
+annotators = 2
+completion_code = true
+[[step]]
+kind = "rate"
+stimuli = "manner"
+count = 2
+[[step.questions]]
+id = "good"
+text = "How good is it?"
+"""
+
+
+def make_rated(folder: Path) -> None:
+    """A flow for everybody, and one for annotators."""
+    (make_flow(folder / "home", TWO_STEPS) / "experiments/quality.toml").write_text(RATE)
+
+
+def invited(env: dict[str, str]) -> str:
+    """An annotator's code, got beside the bot that runs."""
+    done = pastiche("study", "annotators", "add", "Ann", "--study", "pilot", **env)
+    assert done.returncode == 0, done
+    return done.stdout.decode().splitlines()[0].split()[-1]
 
 
 # Telegram
@@ -48,8 +79,9 @@ STEPS = (
 async def server(tmp_path_factory):
     """One process with a study, for the tests of Telegram."""
     folder = tmp_path_factory.mktemp("telegram")
-    make_flow(folder / "home", TWO_STEPS)
-    async with TelegramServer() as made, Program(folder, made, PASTICHE_STUDY="pilot"):
+    make_rated(folder)
+    async with TelegramServer() as made, Program(folder, made, PASTICHE_STUDY="pilot") as program:
+        made.env = program.env
         yield made
 
 
@@ -146,6 +178,16 @@ async def test_on_telegram_a_panels_link_leads_through_a_flow_to_its_code(server
     assert "who=P26" in text_of(server, passage)
 
 
+async def test_on_telegram_an_annotators_link_leads_to_the_items_and_to_a_code(server):
+    server.say(f"/start rate-{invited(server.env)}", 26, 26)
+    item = await server.answer_in(26, "How good is it?")
+    first = text_of(server, item)
+    server.press(item, "4", 26)
+    await server.until(lambda: text_of(server, item) != first)
+    assert "How good is it?" in text_of(server, item), "another one"
+    await walked(server, item, ("5", "Your completion code"), user=26)
+
+
 # Discord
 
 
@@ -153,7 +195,7 @@ async def test_on_telegram_a_panels_link_leads_through_a_flow_to_its_code(server
 async def serving(tmp_path_factory):
     """One process with a study, for the tests of Discord."""
     folder = tmp_path_factory.mktemp("discord")
-    make_flow(folder / "home", TWO_STEPS)
+    make_rated(folder)
     async with served(folder, PASTICHE_STUDY="pilot") as both:
         yield both
 
@@ -241,3 +283,18 @@ async def test_on_discord_a_panels_id_leads_through_a_flow_to_its_code(people: P
         await people.press(shown, label, by=BOB)
         await people.discord.wait(lambda said=words: said in shown.content)
     assert "who=P4" in shown.content
+
+
+async def test_on_discord_an_annotators_code_leads_to_the_items_and_to_a_code(
+    serving: tuple[DiscordProgram, People],
+) -> None:
+    program, people = serving
+    alone, code = people.discord.private(BOB), invited(program.env)
+    asked = await people.slash("rate", by=BOB, at=alone, text=code)
+    item = await having(people, asked, "How good is it?")
+    first = item.content
+    await people.press(item, "4", by=BOB)
+    await people.discord.wait(lambda: item.content != first)
+    assert "How good is it?" in item.content, "another one"
+    await people.press(item, "5", by=BOB)
+    await people.discord.wait(lambda: "Your completion code" in item.content)

@@ -146,6 +146,8 @@ class Questions:
         study = self._services.study
         at, last, _, _ = self._asked.get(who.account, (0.0, None, "", False))
         heads = [one.argument.partition(".")[0] for one in (last, press) if one is not None]
+        if meant.rates:  # who presses has it, though the platform's word may be on its way still
+            await study.exposures.delivered(meant.about)
         same = last is not None and last.job == press.job and heads[0] == heads[1]
         asked = await study.questionnaires.answer(
             meant.enrolled,
@@ -181,7 +183,7 @@ class Questions:
         enrolled, owner, instrument = None, "", INSTRUMENTS.get(found["letter"] or "", "")
         if found["rate"]:
             seen = await study.exposures.get(press.job)
-            if seen is None or seen.state != "delivered" or person is None:
+            if seen is None or seen.state not in ("made", "delivered") or person is None:
                 raise over
             owner, about, instrument = seen.pseudonym, seen.id, seen.step
             mine = await study.experiments.of_person(person)

@@ -1,4 +1,4 @@
-# The planned figures of this export, from trials.csv alone: Rscript analysis.R. Base R, no packages.
+# The planned figures of this export, from trials.csv and annotations.csv: Rscript analysis.R. Base R.
 # Prints what analysis.py prints, and explains itself there. Each line: what, of which, value, 95 %
 # interval, judgements, people; errors are clustered by person.
 
@@ -55,12 +55,45 @@ prime <- function(rows) {
 
 alpha <- function(rows) {
   units <- split(ifelse(rows$preferred == "", rows$choice, rows$preferred), rows$stimulus)
-  units <- units[sapply(units, length) > 1]
-  values <- unlist(units)
-  n <- length(values)
-  unlike <- sapply(units, function(u) (length(u)^2 - sum(table(u)^2)) / (length(u) - 1))
-  expected <- (n^2 - sum(table(values)^2)) / max(1, n - 1)
-  if (expected == 0) NaN else 1 - sum(unlike) / expected
+  told <- counted(units, "nominal")
+  agreement(coincidences(told$counts), told$values, "nominal")
+}
+
+# How often each value stands in each unit that has two or more
+counted <- function(units, scale) {
+  units <- units[lengths(units) > 1]
+  names <- sort(unique(as.character(unlist(units))), method = "radix")
+  if (scale != "nominal") names <- names[order(as.numeric(names))]
+  counts <- t(vapply(units, function(u) as.numeric(table(factor(u, names))), numeric(length(names))))
+  counts <- matrix(counts, length(units), length(names))
+  list(counts = counts, values = if (scale == "nominal") seq_along(names) else as.numeric(names))
+}
+
+coincidences <- function(counts) {
+  weighed <- counts / (rowSums(counts) - 1)
+  t(weighed) %*% counts - diag(colSums(weighed), ncol(counts))
+}
+
+agreement <- function(pairs, values, scale) {
+  n <- colSums(pairs)
+  at <- if (scale == "ordinal") cumsum(n) - n / 2 else values
+  apart <- if (scale == "nominal") 1 - diag(length(n)) else outer(at, at, "-")^2
+  expected <- sum(outer(n, n) * apart) / max(1, sum(n) - 1)
+  if (expected == 0) NaN else 1 - sum(pairs * apart) / expected
+}
+
+agreed <- function(name, rows) {
+  scale <- rows$scale[1]
+  told <- counted(split(rows$value, rows$item), scale)
+  whole <- coincidences(told$counts)
+  n <- nrow(told$counts)
+  each <- sapply(seq_len(n), function(i) {
+    agreement(whole - coincidences(told$counts[i, , drop = FALSE]), told$values, scale)
+  })
+  value <- agreement(whole, told$values, scale)
+  if (n < 2 || anyNA(c(value, each))) return(invisible())
+  error <- sqrt((n - 1) / n * sum((each - mean(each))^2))
+  line("alpha", paste0(name, ", ", scale), value, error, rows)
 }
 
 style <- function(rows) {
@@ -130,5 +163,14 @@ for (experiment in sort(unique(trials$experiment), method = "radix")) {
       left_out("d prime", paste0(name, ": all"), rows, prime)
     }
     if (any(rows$stimulus != "")) left_out("alpha", name, rows[rows$stimulus != "", ], alpha)
+  }
+}
+
+rated <- read.csv(file.path(here(), "annotations.csv"), colClasses = "character", na.strings = NULL)
+rated <- rated[rated$scale != "" & rated$value != "" & rated$excluded == "", ]
+for (experiment in sort(unique(rated$experiment), method = "radix")) {
+  own <- rated[rated$experiment == experiment, ]
+  for (question in sort(unique(own$question), method = "radix")) {
+    agreed(paste0(experiment, ": ", question), own[own$question == question, ])
   }
 }

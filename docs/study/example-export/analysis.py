@@ -1,9 +1,9 @@
-"""The planned figures of this export, from trials.csv alone: `python analysis.py`. Needs numpy.
+"""The planned figures of this export, from trials.csv and annotations.csv: `python analysis.py`.
 
 Each line: what, of which, value, 95 % interval, judgements, people. Judgements of one person hang
 together: shares and odds have errors clustered by person (Liang and Zeger 1986), d' and alpha those of
-leaving out one person after another. Whom an experiment's own rules exclude is left out. analysis.R
-prints the same.
+leaving out one person after another; the alpha of ratings that of leaving out one item after another.
+Whom an experiment's own rules exclude is left out. Needs numpy. analysis.R prints the same.
 """
 
 import csv
@@ -25,9 +25,12 @@ RIDGE = 1e-3  # keeps odds finite where all said the same
 
 
 def read(folder: Path) -> list[Trial]:
-    with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if row["scored"] == "true" and not row["excluded"]]
+    return [row for row in rows_of(folder / "trials.csv") if row["scored"] == "true"]
+
+
+def rows_of(path: Path) -> list[Trial]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if not row["excluded"]]
 
 
 def logit(x: Floats, y: Floats, weight: Floats, who: Sequence[str]) -> tuple[Floats, Floats]:
@@ -76,13 +79,60 @@ def alpha(rows: Sequence[Trial]) -> float:
     units: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         units[row["stimulus"]].append(row["preferred"] or row["choice"])
-    told = [unit for unit in units.values() if len(unit) > 1]
-    all_of_them = [value for unit in told for value in unit]
-    n = len(all_of_them)
-    unlike = [len(u) ** 2 - sum(u.count(v) ** 2 for v in set(u)) for u in told]
-    observed = sum(number / (len(u) - 1) for number, u in zip(unlike, told, strict=True))
-    expected = (n**2 - sum(all_of_them.count(v) ** 2 for v in set(all_of_them))) / max(1, n - 1)
-    return 1 - observed / expected if expected else math.nan
+    counts, values = counted(list(units.values()), "nominal")
+    return agreement(coincidences(counts), values, "nominal")
+
+
+def counted(units: Sequence[Sequence[str]], scale: str) -> tuple[Floats, Floats]:
+    """Count the values [units, values] of the units that have two or more; and give the values."""
+    told = [unit for unit in units if len(unit) > 1]
+    names = sorted({value for unit in told for value in unit})
+    if scale == "nominal":
+        values = np.arange(float(len(names)))
+    else:
+        names.sort(key=float)
+        values = np.array(names, dtype=float)
+    counts = [[unit.count(name) for name in names] for unit in told]
+    return np.array(counts, dtype=float).reshape(len(told), len(names)), values
+
+
+def coincidences(counts: Floats) -> Floats:
+    """Count which values [values, values] stand beside which in a unit, each unit by its size."""
+    weighed = counts / (counts.sum(axis=1) - 1)[:, None]
+    return np.asarray(weighed.T @ counts - np.diag(weighed.sum(axis=0)))
+
+
+def agreement(pairs: Floats, values: Floats, scale: str) -> float:
+    """Krippendorff's alpha of coincidences (Krippendorff 2011)."""
+    n = pairs.sum(axis=0)
+    at = np.cumsum(n) - n / 2 if scale == "ordinal" else values
+    apart = 1 - np.eye(len(n)) if scale == "nominal" else (at[:, None] - at) ** 2
+    expected = (np.outer(n, n) * apart).sum() / max(1, n.sum() - 1)
+    return float(1 - (pairs * apart).sum() / expected) if expected else math.nan
+
+
+def agreed(annotations: Sequence[Trial]) -> Iterator[Line]:
+    """Estimate alpha for each question, with the error of leaving out one item after another.
+
+    There is none where fewer than two items were rated twice, or all (but for one) said the same.
+    """
+    key = lambda row: (row["experiment"], row["question"])  # noqa: E731
+    told = [row for row in annotations if row["scale"] and row["value"]]
+    for (experiment, question), group in itertools.groupby(sorted(told, key=key), key):
+        rows, units = list(group), defaultdict(list)
+        for row in rows:
+            units[row["item"]].append(row["value"])
+        scale, people = rows[0]["scale"], len({row["pseudonym"] for row in rows})
+        counts, values = counted(list(units.values()), scale)
+        whole, n = coincidences(counts), len(counts)
+        value = agreement(whole, values, scale)
+        each = [agreement(whole - coincidences(counts[i : i + 1]), values, scale) for i in range(n)]
+        if n > 1 and not np.isnan([value, *each]).any():
+            error, name = (
+                Z * math.sqrt((n - 1) * np.var(each)),
+                f"{experiment}: {question}, {scale}",
+            )
+            yield "alpha", name, value, value - error, value + error, len(rows), people
 
 
 def style(row: Trial) -> list[float]:
@@ -162,5 +212,6 @@ def _compared(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
 
 
 if __name__ == "__main__":
-    for line in lines(read(Path(__file__).resolve().parent)):
+    here = Path(__file__).resolve().parent
+    for line in (*lines(read(here)), *agreed(rows_of(here / "annotations.csv"))):
         print("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d" % line)  # noqa: T201, UP031
