@@ -181,5 +181,5 @@ async def shown_item(services: "Services", item: "Item") -> tuple[str, tuple[Pic
     kept = partial(services.ledger.media.get, item.picture)
     data = await asyncio.to_thread(path.read_bytes if item.pool else kept)
     if data is None:
-        raise MediaError("A picture is gone.")
+        raise MediaError(item.id)
     return "", (Picture(data=data, width=0, height=0, seed=0),)
