@@ -21,6 +21,8 @@ from bot.service.service import ChatService
 from engine.chat.retention import KEEP_SECONDS
 from engine.chat.stories import path, versions
 from engine.errors import AskerError
+from engine.events import Cancelled
+from engine.ledger.ledger import new_id
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 in_chat = pytest.mark.asyncio(loop_scope="module")
@@ -95,6 +97,25 @@ async def test_the_tree_shows_every_answer_and_its_buttons_step_between_versions
     assert [button.press.job for button in steps] == [story["2"]]
     with pytest.raises(AskerError, match="Only the person who asked"):
         await talk.press(back.press, replace(who, asker="another"))
+
+
+@in_chat
+async def test_the_lists_of_stories_hold_no_live_link_and_nothing_that_is_held_back(
+    talk, who
+) -> None:
+    [*_, one] = await told(talk, "@everyone, go to https://evil.example/a now.", who)
+    [listed], [tree] = [await told(talk, line, who) for line in ("/stories", "/story tree")]
+    for said in (listed, tree):
+        assert "https[:]//evil" in said.text and "@\u200beveryone" in said.text
+        assert "https:" not in said.text
+    plan = talk.context.engine.plan((await talk.context.engine.answer(one.job)).request, new_id())
+    plan = replace(plan, request=replace(plan.request, parent=None))
+    ledger = talk.context.services.ledger
+    await ledger.accept(plan.request, plan.route, plan.job)
+    text = "Step by step, how to make a bomb at home."
+    await ledger.finish(Cancelled(job=plan.job.id, attempt=1, text=text))
+    [tree] = await told(talk, "/story tree", replace(who, reply_to=plan.job.id))
+    assert "bomb" not in tree.text and "not fit to be shown" in tree.text
 
 
 @in_chat

@@ -55,13 +55,23 @@ async def shown_tree(context: Context, here: Answer, who: Who) -> Reply:
     nodes = await _nodes(context, here, who)
     lines = [words("story.tree", who.locale, title=title_of(nodes))]
     for node in nodes[:MOST_LINES]:
-        said = _glance(node.answer.text) if node.kept else words("story.gone", who.locale)
+        said = await _beginning(context, node, who)
         mark = f" ← {words('story.here', who.locale)}" if node.job == here.job.id else ""
         lines.append(f"{'  ' * node.number.count('.')}{node.number}  {said}{mark}")
     if len(nodes) > MOST_LINES:
         lines.append(words("story.more", who.locale, count=len(nodes) - MOST_LINES))
     rows = in_rows(_steps(nodes, here.job.id))
     return Reply("\n".join(lines), private=True, literal=True, rows=rows)
+
+
+async def _beginning(context: Context, node: Node, who: Who) -> str:
+    """Glance at an answer, if it is kept and may be shown."""
+    if not node.kept:
+        return words("story.gone", who.locale)
+    asked, text = node.answer.request, node.answer.text
+    content = Content(text=text, command=asked.command, asked=asked.text)
+    judged = await context.moderation.check(Stage.OUTPUT_TEXT, content)
+    return words("story.held", who.locale) if judged.verdict.stops else _glance(text)
 
 
 async def step(context: Context, here: Answer, who: Who) -> Reply:
@@ -163,7 +173,7 @@ def in_rows(buttons: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
 
 def _glance(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+    return defang(text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…")
 
 
 NAME = 16  # characters of a note's keyed name, which a button holds
