@@ -220,6 +220,16 @@ async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
     assert [vote.choice for vote in votes] == ["a"]
 
 
+async def test_a_pair_that_is_read_back_after_a_restart_holds_no_live_link(here, talk) -> None:
+    who = person("10b")
+    await agree(talk, who)
+    said = await paired(talk, who, "/compare They saw https://evil.example/a there.")
+    async with open_services(here) as services:
+        anew = ChatService(make_context(talk.context.engine, services, usual(), PlatformSettings()))
+        [chosen] = await pressed(anew, named(said, "a"), who)
+    assert "https[:]//evil" in chosen.text and "https:" not in chosen.text
+
+
 async def test_an_old_pair_is_told_to_be_over(talk, clock) -> None:
     who = person("12")
     await agree(talk, who)

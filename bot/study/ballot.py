@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
+from bot.messages.escape import defang
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side, shown_item
@@ -55,7 +56,7 @@ def message(
         told = words(key, pair.who.locale, a=labels[0], b=labels[1])
         whole = "\n\n".join(part for part in (head, told, tail, ai) if part)
         return whole, {"form": "picture side by side", "platform": pair.who.platform}
-    one, two = (side.text for side in pair.sides)
+    one, two = (defang(side.text) for side in pair.sides)  # as read back, or made ahead
     notice = f"{tail}\n\n{ai}" if tail else ai
     return fitted(head, one, two, labels, notice, pair.who.platform)
 
