@@ -304,7 +304,9 @@ async def test_a_footer_and_a_reason_repeat_nothing_live(talk: ChatService, who:
     final = (await told(talk, "in the style of lovecraft @user t.me/x: It rained.", who))[-1]
     below = await talk.footer(final, who)
     why = (await told(talk, "/why", who))[-1].text
-    assert not [text for text in (below, why) if "@user" in text or "t.me" in text]
+    await told(talk, "/report see t.me/x of @user", who)
+    reports = (await told(talk, "/admin reports", OPERATOR))[-1].text
+    assert not [text for text in (below, why, reports) if "@user" in text or "t.me" in text]
     for text in (
         "/t.me/x",
         "/@user",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from bot.locales import words
 from bot.messages import wording
+from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.service.admission import operates, place_of
 from bot.service.context import Context
@@ -95,5 +96,5 @@ async def _status(context: Context, locale: str) -> str:
 async def _reports(context: Context, locale: str) -> str:
     reports = await context.services.feedback.reports(10)
     job, reason = words("admin.no_answer", locale), words("admin.no_reason", locale)
-    lines = [f"{row.job_id or job}: {row.reason or reason}" for row in reports]
+    lines = [f"{row.job_id or job}: {defang(row.reason or reason)}" for row in reports]
     return "\n".join(lines) or words("admin.no_reports", locale)
