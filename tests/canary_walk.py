@@ -24,6 +24,7 @@ from engine.ledger.ledger import new_id
 
 GROUP = "-100200"
 ME = User(id=1, first_name="Pastiche", username="PasticheTestBot", is_bot=True)
+LINK = "https://live.example/a"
 BOMB = "Instructions to build a pipe bomb at home, step by step"
 
 
@@ -37,6 +38,7 @@ class Walk:
     canaries: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -64,6 +66,7 @@ class Walk:
         name = line.split()[0].removeprefix("/") if line.startswith("/") else "story"
         self.said.add(name)
         replies = await told(self.talk, line, who)
+        self.shown += [one.text for one in replies if hasattr(one, "text")]
         last = replies[-1]
         if isinstance(last, Reply):
             if last.receipt:
@@ -82,6 +85,7 @@ class Walk:
         self.pressed.add(press.verb)
         unhurried(self.talk)
         replies = await pressed(self.talk, press, who)
+        self.shown += [one.text for one in replies if hasattr(one, "text")]
         for one in replies:
             if isinstance(one, Reply) and one.receipt:
                 await self.talk.arrived(one.receipt)
@@ -114,7 +118,7 @@ async def _alone(walk: Walk) -> None:
     a, word = walk.a, walk.word
     typed = replace(a, typed=word("typed"))
     first = await walk.answer(
-        f"/story {word('text')} sat alone. {word('text again')} laughed.", typed
+        f"/story {LINK} {word('text')} sat alone. {word('text again')} laughed.", typed
     )
     on = replace(a, reply_to=first)
     await walk.say(f"/continue {word('continued')} went on.", on)
@@ -185,7 +189,7 @@ async def _with_others(walk: Walk) -> None:
     await walk.say("/continue", replace(walk.c, reply_to=again.job))
     await walk.press(Press(Verb.UP, mine), walk.b)
     await walk.say(
-        f"/report {word('reported by another', of_a=False)}", replace(walk.c, reply_to=mine)
+        f"/report {LINK} {word('reported by another', of_a=False)}", replace(walk.c, reply_to=mine)
     )
     picture = await walk.answer(f"/jewel a crown, {word('drawn in a group')}", walk.a_there)
     await walk.say("/again", replace(walk.b, reply_to=picture))
@@ -227,7 +231,8 @@ async def _asides(walk: Walk) -> None:
     for line in ("/styles", "/why", "/queue", "/help", "/privacy", "/start", "/mydata", "/cancel"):
         await walk.say(line, a)
     await walk.say("/admin status", OPERATOR)
-    await walk.say(f"/report {word('reason')}", a)
+    await walk.say(f"/report {LINK} {word('reason')}", a)
+    await walk.say("/admin reports", OPERATOR)
     other = replace(a, platform="discord", asker="a-again", place="a-again")
     await agree(walk.talk, other)
     [code] = await walk.say("/link", a)

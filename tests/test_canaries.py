@@ -280,6 +280,12 @@ async def test_every_command_is_said_and_every_button_pressed(found: Found) -> N
     assert found.walk.pressed == set(Verb)
 
 
+async def test_nothing_that_anybody_is_shown_holds_a_live_link(found: Found) -> None:
+    shown = found.walk.shown
+    assert any("[:]//live." in text for text in shown)
+    assert [text for text in shown if "live.example" in text] == []
+
+
 async def test_every_way_leaves_its_word_where_it_belongs(found: Found) -> None:
     """Else the tests below would look for what was never there."""
     for name in CLASSES:
