@@ -23,7 +23,15 @@ from engine.errors import CommandError, SetupError
 from engine.files import write_file
 from engine.lock import take_lock
 from engine.process.services import open_services
-from engine.study.lifecycle import close_study, destroy_key, open_named, ready, write_template
+from engine.settings import Settings
+from engine.study.lifecycle import (
+    close_study,
+    destroy_key,
+    erase_study,
+    open_named,
+    ready,
+    write_template,
+)
 from engine.study.study import folder_of, study_key_file
 from engine.study.study_services import StudyServices
 
@@ -82,12 +90,38 @@ def destroy_key_command(
                 "This cannot be undone: /forget, /withdraw and /mydata will find nobody's study rows "
                 "any more, and no account can be linked. If that is what you want, add --yes."
             )
-        lock = take_lock(settings.home, settings.socket)
-        if lock is None:
-            raise SetupError("A bot is running on this data folder and has the key. Stop it first.")
-        lock.close()
+        _alone(settings)
         shutdown.run(destroy_key(settings, name))
         sys.stdout.write(f"The key of {name} is destroyed. Delete your copies of it, too.\n")
+
+
+def _alone(settings: Settings) -> None:
+    lock = take_lock(settings.home, settings.socket)
+    if lock is None:
+        raise SetupError("A bot is running on this data folder. Stop it first.")
+    lock.close()
+
+
+@study_app.command("erase")
+def erase_command(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="It cannot be undone.")] = False,
+) -> None:
+    """Delete every row and picture of a study that is closed; its files and exports stay."""
+    with logged("study") as settings:
+        if not yes:
+            raise CommandError(
+                "This deletes all that was collected, and cannot be undone. Export it first if it is "
+                "to be kept. If that is what you want, add --yes."
+            )
+        _alone(settings)
+
+        async def run() -> tuple[int, int]:
+            async with open_services(settings) as services:
+                return await erase_study(services.ledger, name)
+
+        count, pictures = shutdown.run(run())
+        sys.stdout.write(f"{name} is erased: {count} rows, pictures: {pictures}.\n")
 
 
 @study_app.command("retention")

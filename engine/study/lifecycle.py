@@ -13,11 +13,14 @@ from ulid import ULID
 
 from engine.errors import SetupError
 from engine.files import write_file
+from engine.ledger.ledger import Ledger
+from engine.ledger.picture_cleanup import discard
 from engine.ledger.storage import make_ready, open_database, revisions
-from engine.ledger.tables import Delivery
+from engine.ledger.tables import Delivery, Table
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
+from engine.study.erasure_rules import STUDY_RULES
 from engine.study.experiments.tables import (
     Enrolment,
     Exposure,
@@ -126,6 +129,25 @@ async def close_study(database: Database, study: str) -> None:
     """Collect nothing more, from the next start of the bot on; what is there stays, and rights to it."""
     unset = sa.update(StudyRow).where(StudyRow.id == study, StudyRow.closed_at.is_(None))
     await database.change(unset.values(closed_at=database.clock()))
+
+
+async def erase_study(ledger: Ledger, study: str) -> tuple[int, int]:
+    """Delete all rows and pictures of a study that is over, but that it was. Raises SetupError."""
+    row = await study_row(ledger, study)
+    if row is None or not (row.closed_at or row.key_destroyed_at):
+        raise SetupError(f"{study} is not over. First: pastiche study close --study {study}")
+    tables = [Table.metadata.tables[name] for name in STUDY_RULES if name != "studies"]
+    count = 0
+    async with ledger.writing() as connection:
+        for table in tables:
+            mine = table.c.study == study
+            if "media" in table.c:
+                named = sa.select(table.c.media).where(mine, table.c.media.is_not(None))
+                await discard(connection, list(await connection.scalars(named)), ledger.clock())
+            count += (await connection.execute(sa.delete(table).where(mine))).rowcount
+    pictures = await ledger.throw_away()
+    await ledger.fold_away()
+    return count, pictures
 
 
 def _shred(path: Path) -> None:
