@@ -72,6 +72,8 @@ async def a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk)
         kinds.append(next(iter(buttons(said).values())).verb)
         said = await judged(talk, said, who)
     assert Counter(kinds) == {Verb.VOTE: 2, Verb.GUESS: 2, Verb.ANSWER: 2}
+    with pytest.raises(AskerError, match="I hope you are not alone with it"):
+        await told(talk, "It was fine, and I want to kill myself.", who)
     end = await say(talk, "I liked @jane_doe's best", who)
     [enrolment] = await rows(talk, Enrolment, experiment="tell")
     assert f"Your completion code: {enrolment.code}" in end.text

@@ -16,6 +16,7 @@ from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
 from bot.study.questionnaire import NUMBER, Meant
 from engine.errors import AskerError, MediaError
+from engine.moderation import Content, Stage
 from engine.study.experiments.eligibility import Candidate
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
     """Take what somebody typed, without a command, as the answer to the question before them."""
     press = chat.questions.typing(who)
     if press is not None:
+        said = Stage.INPUT, Content(text=text)  # a cry for help is heard here, too
+        await chat.context.moderation.admit([said], who, None)
         return await answered(chat, press, who, text)
     if who.borrowed or who.reply_to or not NUMBER.fullmatch(text.strip()):
         return None
