@@ -20,7 +20,7 @@ from tests.benchmarks.mixed_ways import GREEDY, WORDS, FixedRow
 
 OPTIONS = argparse.ArgumentParser(prog="real_gemma", description=__doc__)
 BASE = default_home() / "models/gemma-3-270m"
-ADAPTER = default_home() / "experts/lovecraft/adapter"
+ADAPTER = default_home() / "experts/lovecraft/adapter-gemma-3-270m"
 OPTIONS.add_argument("--base", type=Path, default=BASE, help="the base's folder")
 OPTIONS.add_argument("--adapter", type=Path, default=ADAPTER, help="the adapter's folder")
 OPTIONS.add_argument("--requests", type=int, default=16, help="every other one is the bare base's")
