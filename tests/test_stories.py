@@ -175,7 +175,7 @@ async def test_an_epub_is_in_the_language_of_its_story(talk, who, text: str, lan
 @in_chat
 async def test_stories_are_listed_each_with_a_way_to_its_tree(talk, who, story) -> None:
     await told(talk, "/jewel a tiara", who)
-    await told(talk, "It snowed on the moor.", who)
+    await told(talk, "/story in the style of agatha: It snowed on the moor.", who)
     [said] = await told(talk, "/stories", who)
     assert said.text.splitlines()[1:] == ["1. It snowed on the moor.", "2. The vicar coughed."]
     assert said.rows[0][1].press == Press(Verb.TREE, story["1"])

@@ -23,6 +23,7 @@ from engine.events import Cancelled, Finished, is_final
 from engine.moderation import Content, Stage
 from engine.plan.job import Answer
 from engine.plan.memory import MOST_NOTES, noted
+from engine.plan.prompt import split
 from engine.plan.treatment import ARM
 
 GAP = "[…]"
@@ -32,7 +33,7 @@ TITLE = 60  # characters
 
 def title_of(nodes: Sequence[Node]) -> str:
     """Name a story by the beginning of what was asked for, as far as that is kept."""
-    return _glance(next((node.answer.request.text for node in nodes if node.kept), GAP))
+    return _title(next((node.answer.request.text for node in nodes if node.kept), GAP))
 
 
 async def stories(context: Context, _command: Simple, who: Who) -> Reply:
@@ -40,7 +41,7 @@ async def stories(context: Context, _command: Simple, who: Who) -> Reply:
     found = await context.services.stories.newest(*who.account, who.place)
     if not found:
         raise past(who, "nothing_before")
-    lines = [f"{number}. {_glance(answer.request.text)}" for number, answer in enumerate(found, 1)]
+    lines = [f"{number}. {_title(answer.request.text)}" for number, answer in enumerate(found, 1)]
     ask = tuple(button(Verb.TREE, a.job.id, label=f"{n}") for n, a in enumerate(found, 1))
     head = words("story.list", who.locale)
     return Reply("\n".join([head, *lines]), private=True, literal=True, rows=in_rows(ask))
@@ -169,6 +170,10 @@ def _steps(nodes: tuple[Node, ...], job: str) -> tuple[Button, ...]:
 
 def in_rows(buttons: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
     return tuple(buttons[start : start + 5] for start in range(0, len(buttons), 5))
+
+
+def _title(asked: str) -> str:
+    return _glance(split(asked).beginning or asked)
 
 
 def _glance(text: str) -> str:
