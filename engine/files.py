@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+MOST_LOG = 5 << 20
 
 BUILT_IN = Path(str(files("engine"))) / "experts"  # cards that are shipped
 
@@ -24,6 +26,13 @@ def owner_only(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open what a child of ours writes to; beyond MOST_LOG bytes it begins anew."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep = path.exists() and path.stat().st_size < MOST_LOG
+    return open(path, "ab" if keep else "wb", opener=owner_only)
 
 
 def write_file(path: Path, data: str | bytes, *, private: bool = False) -> None:

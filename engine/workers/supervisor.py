@@ -4,16 +4,14 @@ times before it was ready is given up until the next request."""
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
-from engine.files import owner_only
-from engine.monitor.logs import MAX_BYTES
+from engine.environment import inherited
+from engine.files import open_log
 from engine.settings import Settings
 from engine.shutdown import end, wanted
 
@@ -25,20 +23,6 @@ RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
 
 PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those of who starts them
-# What a worker is given of this process's environment: what it needs, by name and by beginning, for a
-# list of secrets is never whole. HF_TOKEN is among it: the worker is who downloads.
-NAMES = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
-    "VIRTUAL_ENV", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE", "CC", "CXX", "CPATH", "LIBRARY_PATH", "CONDA_PREFIX",
-)  # fmt: skip
-FAMILIES = (
-    "LC_", "XDG_", "LD_", "DYLD_", "MALLOC_", "SSL_CERT_", "PYTHON", "COVERAGE_", "HF_",
-    "HUGGINGFACE_", "HUGGING_FACE_", "ACCELERATE_", "BNB_", "MIOPEN_", "ZE_",
-    "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_",
-    "TRITON_", "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_",
-    "OPENBLAS_", "ONEDNN_", "NUMEXPR_",
-)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +92,8 @@ class Supervisor:
 
     async def _run(self, medium: str) -> int:
         """Run a worker once. What it writes to its error output goes to a log of its own."""
-        errors = await asyncio.to_thread(self._error_log, medium)
+        path = self._settings.home / "logs" / f"worker-{medium}.err"
+        errors = await asyncio.to_thread(open_log, path)
         with errors:
             # -P: nothing in the folder that the program was called from is importable
             process = await asyncio.create_subprocess_exec(
@@ -129,13 +114,6 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
 
-    def _error_log(self, medium: str) -> IO[bytes]:
-        folder = self._settings.home / "logs"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"worker-{medium}.err"
-        keep = path.exists() and path.stat().st_size < MAX_BYTES
-        return open(path, "ab" if keep else "wb", opener=owner_only)
-
     async def close(self) -> None:
         self._started = False
         for process in self._processes.values():
@@ -147,11 +125,10 @@ class Supervisor:
 
 def environment(settings: Settings, medium: str) -> dict[str, str]:
     """Give a worker this process's settings, and what its libraries and the system need."""
-    kept = {k: v for k, v in os.environ.items() if k.upper() in NAMES or k.startswith(FAMILIES)}
     ours = settings.environment()
     ours.pop("PASTICHE_DATABASE_URL", None)  # it may hold a password; no worker has a use for it
     if settings.metrics_port:
         ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
     if medium == "text" and settings.text_server_key is not None:
         ours["PASTICHE_TEXT_SERVER_KEY"] = settings.text_server_key.get_secret_value()
-    return kept | ours
+    return inherited() | ours
