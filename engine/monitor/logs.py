@@ -25,8 +25,11 @@ _TOKENS = re.compile(
 )
 _SECRET_NAMES = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 REDACTED = "[secret]"
-# aiosqlite writes every statement, with its values, at DEBUG
-NOISY = ("aiosqlite", "asyncio", "urllib3", "httpx", "httpcore", "filelock", "alembic")
+# aiosqlite writes every statement with its values at DEBUG, openai every prompt
+NOISY = (
+    "aiosqlite", "asyncio", "urllib3", "httpx", "httpcore", "httpx2", "httpcore2", "openai",
+    "filelock", "alembic",
+)  # fmt: skip
 
 
 class JsonLines(logging.Formatter):
