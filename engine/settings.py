@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     study_key_file: Path | None = None
     threads: int = Field(default=0, ge=0, le=256)  # of a worker; 0 takes half of the cores
     router: Literal["semantic", "rules"] = "semantic"  # rules alone, or then what is nearest
-    text_engine: Literal["auto", "mixing", "peft"] = "auto"  # in one batch, or one by one
+    # in one batch, one by one, or by vLLM; auto: vLLM on CUDA where there is one, else in one batch
+    text_engine: Literal["auto", "mixing", "peft", "vllm"] = "auto"
+    vllm_options: str = ""  # more words for `vllm serve`, such as --gpu-memory-utilization 0.7
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # in which texts are computed
     slots: int = Field(default=0, ge=0, le=256)  # texts written at a time; 0 goes by the memory
     text_server: str = ""  # an OpenAI-compatible server that writes the texts; empty: none

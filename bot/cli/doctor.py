@@ -19,6 +19,7 @@ from bot.exit_codes import OURS, logged
 from bot.settings import PlatformSettings, read_platform_settings
 from bot.terminal_client.live_answer import say
 from engine import shutdown
+from engine.backends.text_server.vllm_plan import vllm_program
 from engine.chat.retention import ALARM_SECONDS
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished
@@ -127,6 +128,8 @@ def _packages() -> Iterator[Finding]:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
+    if vllm := vllm_program():
+        found.append(f"vLLM ({vllm})")
     yield Finding("ok", ", ".join(found))
     if missing:
         advice = "Run: pip install -c constraints.txt -e ."

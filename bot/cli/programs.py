@@ -1,5 +1,6 @@
 """`pastiche prepare`, `chat`, `serve` and `worker`."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -90,6 +91,12 @@ def worker_command(
     text_server: Annotated[
         str, typer.Option(help="An OpenAI-compatible server that writes the texts: docs/vllm.md")
     ] = "",
+    vllm: Annotated[
+        bool, typer.Option("--vllm", help="Start vLLM, and let it write the texts: docs/vllm.md")
+    ] = False,
+    print_command: Annotated[
+        bool, typer.Option(help="Only print how vLLM is started for these cards.")
+    ] = False,
 ) -> None:
     """One more worker: for the bot on this data folder, or for all on the same Postgres.
 
@@ -97,7 +104,15 @@ def worker_command(
     CUDA_VISIBLE_DEVICES=1 before it chooses among several GPUs.
     """
     with faults():
-        settings = read_settings(**({"text_server": text_server} if text_server else {}))
+        own = {"text_server": text_server} if text_server else {}
+        settings = read_settings(**own, **({"text_engine": "vllm"} if vllm else {}))
+        if print_command:
+            from engine.backends.text_server.vllm_plan import make_plan
+
+            registry = load_registry(settings.expert_roots, settings.profile)
+            words = make_plan(registry, settings.models).command(plain=True)
+            sys.stdout.write(f"{shlex.join(words)}\n")
+            return
         wanted = tuple(dict.fromkeys(media.split(",")))
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")

@@ -1,6 +1,7 @@
 """Choose the backend that a worker of a medium runs."""
 
 from engine.backends import Backend
+from engine.backends.text_server.vllm_plan import vllm_program
 from engine.plan.cards import Registry
 from engine.settings import Settings
 
@@ -15,6 +16,10 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
         from engine.backends.images import ImageBackend
 
         return ImageBackend(settings, registry)
+    if settings.text_engine == "vllm" or _vllm_by_itself(settings):
+        from engine.backends.text_server.vllm_backend import VllmBackend
+
+        return VllmBackend(settings, registry)
     if settings.text_server:
         from engine.backends.text_server.backend import OpenAIBackend
 
@@ -22,3 +27,12 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
     from engine.backends.text import TextBackend
 
     return TextBackend(settings, registry)
+
+
+def _vllm_by_itself(settings: Settings) -> bool:
+    """Tell whether `text_engine = auto` means vLLM: on CUDA, where it is installed."""
+    if settings.text_engine != "auto" or settings.text_server or not vllm_program():
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -77,7 +77,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
     model, tokenizer = loaded.model, loaded.tokenizer
     if settings.text_engine == "peft":
         raise UnmixableError("The settings say text_engine = peft.")
-    if settings.text_engine == "auto" and model.device.type not in ("cpu", "cuda"):
+    if settings.text_engine != "mixing" and model.device.type not in ("cpu", "cuda"):
         raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
     ends = end_tokens(model, tokenizer)
     precision = choose_precision(settings, model)

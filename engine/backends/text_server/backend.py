@@ -34,13 +34,14 @@ LLAMA_CPP = (  # what it calls as our cards do; of these vLLM knows min_p
     "min_p", "top_n_sigma", "xtc_probability", "xtc_threshold",
     "dry_multiplier", "dry_base", "dry_allowed_length",
 )  # fmt: skip
+PAGE_SECONDS = 10.0
 SLOTS = 32  # unless the settings say otherwise; the server's own batch is what counts
 
 log = logging.getLogger(__name__)
 
 
 class OpenAIBackend:
-    """Ask a text server; `settings.text_server` is its address, .../v1 or without."""
+    """Ask a text server; `settings.text_server` is its address, or unix:/its/socket."""
 
     def __init__(
         self, settings: Settings, registry: Registry, patience: Patience | None = None
@@ -61,21 +62,33 @@ class OpenAIBackend:
     def _where(self) -> str:
         """Give the address without what may be secret in it."""
         parts = urlsplit(self._settings.text_server)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or parts.path
 
-    async def load(self) -> None:
+    def _connect(self) -> "openai.AsyncOpenAI":
+        import httpx2
         import openai
 
         address = self._settings.text_server.rstrip("/")
         key = self._settings.text_server_key
+        socket = address.removeprefix("unix:") if address.startswith("unix:") else None
+        limits = openai.DEFAULT_CONNECTION_LIMITS
+        pipe = httpx2.AsyncHTTPTransport(uds=socket, limits=limits) if socket else None
+        address = "http://socket" if socket else address
         self._client = openai.AsyncOpenAI(
             base_url=address if address.endswith("/v1") else f"{address}/v1",
             api_key=key.get_secret_value() if key else "none",
             timeout=openai.Timeout(self._patience.silence, connect=self._patience.connect),
             max_retries=0,
+            http_client=httpx2.AsyncClient(transport=pipe) if pipe else None,
         )
+        return self._client
+
+    async def load(self) -> None:
+        import openai
+
+        client = self._connect()
         try:
-            cards = [model async for model in self._client.models.list()]
+            cards = [model async for model in client.models.list()]
             served = [card.id for card in cards]
             parents = {card.id: getattr(card, "parent", None) for card in cards}  # vLLM says
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
@@ -84,7 +97,7 @@ class OpenAIBackend:
                 "or correct PASTICHE_TEXT_SERVER."
             ) from error
         experts = [e for e in self._registry.experts if e.medium == "text"]
-        self._numbered = number([e.name for e in experts], await self._listed())
+        self._numbered = number([e.name for e in experts], await self._page("lora-adapters"))
         for expert in experts:
             self._find(expert, served, parents.get(expert.name))
         if missing := [e.name for e in experts if e.name not in self._models]:
@@ -115,14 +128,16 @@ class OpenAIBackend:
             f"{', '.join(served) or 'none'}. Start it with the experts' adapters: docs/vllm.md"
         )
 
-    async def _listed(self) -> object:
-        """List llama.cpp's adapters; nothing from another server."""
+    async def _page(self, page: str, **said: str) -> Any:
+        """Get a page of the server's own, or post to it; None if there is none, or it refuses."""
         import openai
 
         assert self._client is not None
+        url = str(self._client.base_url).removesuffix("v1/") + page
         try:
-            root = str(self._client.base_url).removesuffix("v1/")
-            return await self._client.get(f"{root}lora-adapters", cast_to=object)
+            if said:
+                return await self._client.post(url, cast_to=object, body=said)
+            return await self._client.get(url, cast_to=object, options={"timeout": PAGE_SECONDS})
         except (openai.OpenAIError, ValueError):
             return None
 
@@ -135,12 +150,14 @@ class OpenAIBackend:
         yield answer.start()
         tries = 0
         while not answer.ended and not stop.is_set():
+            await self._ready(stop)
             before = answer.tokens
             try:
                 async with aclosing(self._stream(model, answer, stop)) as events:
                     async for event in events:
                         yield event
             except TryAgain as fault:
+                self._failed(fault)
                 tries = 1 if answer.tokens > before else tries + 1
                 if tries > self._patience.tries:
                     raise ModelError(
@@ -155,6 +172,12 @@ class OpenAIBackend:
         else:
             base = f"server:{self._bases.get(job.expert, model)}"
             yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
+
+    async def _ready(self, stop: threading.Event) -> None:
+        """Wait, if it is known that the server will come back."""
+
+    def _failed(self, fault: TryAgain) -> None:
+        """Hear of a stream that broke off, or did not begin."""
 
     async def _stream(
         self, model: str, answer: Answer, stop: threading.Event
@@ -185,10 +208,6 @@ class OpenAIBackend:
             raise TryAgain(type(error).__name__) from error
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise TryAgain("it sent something that is no completion") from error
-        except Exception as error:  # the HTTP library's own, when a connection breaks
-            if type(error).__module__.split(".")[0] not in ("httpx", "httpcore"):
-                raise
-            raise TryAgain(type(error).__name__) from error
         finally:
             await stream.close()
         if not stop.is_set():
