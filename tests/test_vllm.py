@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +279,19 @@ asyncio.run(main())
 
 
 @pytest.fixture
+def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Start programs that end with the test, however that ends."""
+    with ExitStack() as stack:
+
+        def one(*words: str, **more: str) -> "subprocess.Popen[bytes]":
+            process = start(*words, **PROGRAM, **more)
+            stack.callback(stop, process)
+            return process
+
+        yield one
+
+
+@pytest.fixture
 def bare(settings: Settings, weights: Path) -> None:
     """One card, the base alone, which needs no torch in a process to be looked at."""
     card(settings, "bare", weights / "base")
@@ -307,17 +320,17 @@ PROGRAM = {"PASTICHE_BACKEND": "model", "PASTICHE_PROFILE": "tiny", "PASTICHE_RO
 @pytest.mark.slow
 @pytest.mark.databases("postgres")
 def test_a_worker_that_is_told_to_leave_ends_what_it_writes_and_then_vllm(
-    settings, bare, vllm
+    settings, bare, vllm, started
 ) -> None:
     vllm.order({"pause": 0.05})
-    worker = start("worker", "--media", "text", "--vllm", **PROGRAM)
+    worker = started("worker", "--media", "text", "--vllm")
     wait_for(vllm.folder / "starts.jsonl")
     with asks() as asking:
         assert asking.stdout is not None
         first = next(line for line in asking.stdout if b"word3" in line)
         worker.send_signal(signal.SIGTERM)
         final = events(first + asking.stdout.read())[-1]
-    worker.communicate(timeout=60)
+    worker.wait(60)
     assert (final["kind"], final["attempt"]) == ("finished", 1)
     asyncio.run(gone(vllm))
     assert vllm.said == "told to end\n" and len(vllm.starts) == 1
@@ -325,9 +338,9 @@ def test_a_worker_that_is_told_to_leave_ends_what_it_writes_and_then_vllm(
 
 @pytest.mark.slow
 def test_a_bots_own_worker_is_killed_with_its_vllm_and_both_come_again(
-    settings, bare, vllm
+    settings, bare, vllm, started
 ) -> None:
-    bot = start("chat", **PROGRAM, PASTICHE_TEXT_ENGINE="vllm")
+    bot = started("chat", PASTICHE_TEXT_ENGINE="vllm")
     wait_for(settings.socket)
     for killed in (1, 2):
         with asks() as asking:

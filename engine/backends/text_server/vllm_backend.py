@@ -123,7 +123,7 @@ class VllmBackend(OpenAIBackend):
         while wanted():
             await asyncio.sleep(LEARN_SECONDS)
             if self._server.up.is_set():
-                with suppress(ModelError, SetupError):  # a card that is just being written
+                with suppress(ModelError, SetupError, OSError):  # a card is just being written
                     await self.learn()
 
     async def _healthy(self) -> bool:

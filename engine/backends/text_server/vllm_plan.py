@@ -65,6 +65,7 @@ class VllmPlan:
             "--enable-lora", "--max-loras", str(max(1, len(adapters))),
             "--max-lora-rank", str(next(rank for rank in RANKS if rank >= most)),
             *(["--lora-modules", *adapters] if adapters else []),
+            "--uvicorn-log-level", "warning",  # no line for every look at its health
             *words,
         ]  # fmt: skip
 
