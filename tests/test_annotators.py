@@ -233,10 +233,10 @@ async def test_annotators_are_invited_listed_and_removed_by_commands(settings, l
         assert ran.returncode == 0, (words, ran)
         return ran.stdout.decode()
 
-    added = study("add", "Ann of Leeds")
-    assert added.startswith("Ann of Leeds is invited, and says to the bot: /rate ")
-    assert study("list") == "Ann of Leeds: not here yet\n"
-    assert study("remove", "Ann of Leeds") == "Ann of Leeds rates nothing more.\n"
+    added = study("--add", "Ann of Leeds")
+    assert added.startswith("Ann of Leeds says to the bot: /rate ")
+    assert study() == "Ann of Leeds: not here yet\n"
+    assert study("--remove", "Ann of Leeds") == ""
 
 
 # Agreement

@@ -67,9 +67,9 @@ def make_rated(folder: Path) -> None:
 
 def invited(env: dict[str, str]) -> str:
     """An annotator's code, got beside the bot that runs."""
-    done = pastiche("study", "annotators", "add", "Ann", "--study", "pilot", **env)
+    done = pastiche("study", "annotators", "--add", "Ann", "--study", "pilot", **env)
     assert done.returncode == 0, done
-    return done.stdout.decode().splitlines()[0].split()[-1]
+    return done.stdout.decode().partition("/rate ")[2].split()[0]
 
 
 # Telegram

@@ -5,23 +5,19 @@ import time
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from experimenting import agree, experiment_text, folder_of, spot, with_study
 from program import pastiche
 from studied import make_study
-from study_rows import Rows, fill_study
 
 from bot.cli.doctor import _study
 from engine.chat.retention import ALARM_SECONDS, BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.ledger.storage import make_ready
-from engine.ledger.tables import Table
 from engine.process.services import open_services
 from engine.settings import Settings
-from engine.study.erasure_rules import STUDY_RULES
 from engine.study.experiments.eligibility import Candidate
-from engine.study.lifecycle import close_study, connected_database, open_named, write_template
-from engine.study.study import Study, study_row
+from engine.study.lifecycle import open_named, write_template
+from engine.study.study import Study
 
 FACTS = ("--title", 'The "first" \\ pilot', "--researcher", "A. Researcher", "--contact", "a@b.org")
 FACTS = (*FACTS, "--purpose", "It asks how people write with a machine.")
@@ -52,32 +48,6 @@ def test_a_study_is_opened_tried_and_ended_from_the_command_line(tmp_path: Path)
     assert key.exists()
     assert "is destroyed" in study("destroy-key", "pilot", "--yes")
     assert not key.exists()
-
-
-async def test_of_an_erased_study_nothing_stays_but_that_there_was_one(settings: Settings) -> None:
-    tables = [Table.metadata.tables[name] for name in STUDY_RULES if name != "studies"]
-    await opened(settings)
-    async with connected_database(settings) as database:
-        await fill_study(database, settings, 4)
-        async with database.writing() as connection:
-            await Rows(connection).consent("another's", study="another")
-
-        async def counts() -> dict[str, int]:
-            queries = {t.name: sa.select(sa.func.count()).select_from(t) for t in tables}
-            found = {name: await database.scalar(query) or 0 for name, query in queries.items()}
-            return {name: count for name, count in found.items() if count}
-
-        def pictures() -> list[Path]:
-            return [path for path in settings.media.rglob("*") if path.is_file()]
-
-        assert len(await counts()) == 9 and len(pictures()) == 1
-        assert "is not over" in study("erase", "pilot", "--yes", code=1)
-        await close_study(database, "pilot")
-        assert "add --yes" in study("erase", "pilot", code=2)
-        assert "pictures: 1" in study("erase", "pilot", "--yes")
-        assert await counts() == {"consents": 1}
-        assert pictures() == []
-        assert (await study_row(database, "pilot")).closed_at  # type: ignore[union-attr]
 
 
 def test_a_study_that_says_too_little_leaves_no_file(settings: Settings) -> None:

@@ -213,6 +213,28 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
     )
 
 
+@experiment_app.command("annotators")
+def annotators_command(
+    study: StudyOption = "",
+    add: Annotated[str, typer.Option(help="Invite somebody, by a name for yourself.")] = "",
+    remove: Annotated[str, typer.Option(help="Show somebody no more items.")] = "",
+) -> None:
+    """Invite people to /rate finished items by a code, or list who came and how much they rated."""
+
+    async def invited(services: StudyServices) -> None:
+        annotators = services.annotators
+        if remove and not await annotators.remove(remove):
+            raise CommandError(f"Nobody is invited as {remove!r}.")
+        if add:
+            code = await annotators.invite(add)
+            _print(f"{add} says to the bot: /rate {code} (on Telegram: ?start=rate-{code})")
+        for name, came, count in await annotators.listed():
+            _print(f"{name}: {f'{count} items rated' if came else 'not here yet'}")
+
+    with faults():
+        on_study(settings_of(study), invited)
+
+
 @items_app.command("add")
 def items_add(
     file: Annotated[Path, typer.Argument(help="TOML with [[item]] tables.")],

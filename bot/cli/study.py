@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from bot.cli.annotators import annotators_app
 from bot.cli.experiments import StudyOption, experiment_app, items_app, on_study, settings_of
 from bot.cli.export import export_app
 from bot.exit_codes import faults, logged
@@ -24,14 +23,7 @@ from engine.files import write_file
 from engine.lock import take_lock
 from engine.process.services import open_services
 from engine.settings import Settings
-from engine.study.lifecycle import (
-    close_study,
-    destroy_key,
-    erase_study,
-    open_named,
-    ready,
-    write_template,
-)
+from engine.study import lifecycle
 from engine.study.study import folder_of, study_key_file
 from engine.study.study_services import StudyServices
 
@@ -41,7 +33,6 @@ study_app = typer.Typer(
 for part in (export_app, experiment_app):
     study_app.registered_commands += part.registered_commands
 study_app.add_typer(items_app, name="items")
-study_app.add_typer(annotators_app, name="annotators")
 WATCH_SECONDS = 5.0
 Name = Annotated[str, typer.Argument(help="The study's name: small letters, digits, - and _.")]
 
@@ -57,9 +48,9 @@ def open_command(
     """Make a study's folder and key, or look whether they are in order."""
     with logged("study") as settings:
         facts = {"title": title, "researcher": researcher, "contact": contact, "purpose": purpose}
-        write_template(settings, name, **facts)
-        ready(settings)
-        study = shutdown.run(open_named(settings, name))
+        lifecycle.write_template(settings, name, **facts)
+        lifecycle.ready(settings)
+        study = shutdown.run(lifecycle.open_named(settings, name))
         if study.key is None:
             raise SetupError(study.why)
         from engine.study.design.checks import not_italian
@@ -90,12 +81,12 @@ def destroy_key_command(
                 "This cannot be undone: /forget, /withdraw and /mydata will find nobody's study rows "
                 "any more, and no account can be linked. If that is what you want, add --yes."
             )
-        _alone(settings)
-        shutdown.run(destroy_key(settings, name))
+        _be_alone(settings)
+        shutdown.run(lifecycle.destroy_key(settings, name))
         sys.stdout.write(f"The key of {name} is destroyed. Delete your copies of it, too.\n")
 
 
-def _alone(settings: Settings) -> None:
+def _be_alone(settings: Settings) -> None:
     lock = take_lock(settings.home, settings.socket)
     if lock is None:
         raise SetupError("A bot is running on this data folder. Stop it first.")
@@ -105,23 +96,27 @@ def _alone(settings: Settings) -> None:
 @study_app.command("erase")
 def erase_command(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="It cannot be undone.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; it cannot be undone.")] = False,
 ) -> None:
-    """Delete every row and picture of a study that is closed; its files and exports stay."""
+    """Delete all of a study that is over: rows, pictures, key, files, also in older copies."""
     with logged("study") as settings:
-        if not yes:
-            raise CommandError(
-                "This deletes all that was collected, and cannot be undone. Export it first if it is "
-                "to be kept. If that is what you want, add --yes."
-            )
-        _alone(settings)
+        folder, key = folder_of(settings, name), study_key_file(settings, name)
+        _be_alone(settings)
 
-        async def run() -> tuple[int, int]:
-            async with open_services(settings) as services:
-                return await erase_study(services.ledger, name)
+        async def run() -> None:
+            alone = settings.model_copy(update={"study": ""})  # it collects nothing meanwhile
+            async with open_services(alone) as services:
+                found = await lifecycle.rows_of_study(services.ledger, name)
+                found += [str(place) for place in (folder, key) if place.exists()]
+                sys.stdout.write(f"The study {name}: {', '.join(found)}\n")
+                if not yes:
+                    typer.confirm(f"Erase all of {name}? It cannot be undone.", abort=True)
+                await lifecycle.erase_study(settings, name, services.forgetting)
 
-        count, pictures = shutdown.run(run())
-        sys.stdout.write(f"{name} is erased: {count} rows, pictures: {pictures}.\n")
+        shutdown.run(run())
+        sys.stdout.write(
+            f"{name} is erased. Delete your copies of its key, and its exports where you put them.\n"
+        )
 
 
 @study_app.command("retention")
@@ -130,7 +125,7 @@ def retention_command(
 ) -> None:
     """One round of retention now: `pastiche serve` has one every hour by itself."""
     with logged("study") as settings:
-        ready(settings)
+        lifecycle.ready(settings)
 
         async def run() -> str:
             async with open_services(settings) as services:
@@ -204,7 +199,7 @@ def close_command(study: StudyOption = "") -> None:
         async def closed(services: StudyServices) -> int:
             for experiment in services.experiments.all:
                 await services.experiments.stop(experiment.id, "the study is closed")
-            await close_study(services.experiments.database, settings.study)
+            await lifecycle.close_study(services.experiments.database, settings.study)
             return len(await services.experiments.progress())
 
         count = on_study(settings, closed)

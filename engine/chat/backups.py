@@ -1,6 +1,6 @@
 """Forgetting in the copies that were made before a schema change: they hold the same rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ def forget_in_backups(
     home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
 ) -> None:
     """Delete the person's rows in every copy; the tombstone waits for one that cannot be read."""
+    in_backups(home, lambda copy: _forget(copy, lookup, pseudonyms, observers))
+
+
+def in_backups(home: Path, act: Callable[[sa.Connection], None]) -> None:
     for path in sorted((home / "backups").glob("*.sqlite3")):
         url = sa.URL.create("sqlite", database=str(path))
         try:
             with LedgerFile(path, url).connect(writing=True) as connection:
-                _forget(connection, lookup, pseudonyms, observers)
+                act(connection)
                 connection.commit()
         except (LedgerError, KeyError):  # KeyError: no ledger's tables are in it
             continue

@@ -47,12 +47,15 @@ class Forgetting:
         self._home = home
 
     async def forget(self, platform: str, asker: str, pseudonyms: Sequence[str] = ()) -> Forgotten:
-        """Delete everything of a person, in all studies too. Raises LedgerError; then nothing went.
+        """Delete everything of a person, in all studies too. Raises LedgerError; then nothing went."""
+        return await self.let_go(self._ledger.person(platform, asker), pseudonyms)
+
+    async def let_go(self, lookup: str, pseudonyms: Sequence[str] = ()) -> Forgotten:
+        """Delete what a lookup stands for: a person, or what an observer knows by it.
 
         The tombstone is on disk before anything is deleted: a kill in between ends in forgetting. It is
         younger than any before it, whatever the clock says.
         """
-        lookup = self._ledger.person(platform, asker)
         try:
             before, _ = (await asyncio.to_thread(self._tombstones)).get(lookup, NEVER)
             now = max(self._ledger.clock(), before + 0.001)

@@ -4,8 +4,10 @@ RULES is the one list: a table that is not in it fails the tests, and so does on
 nobody while a column of it names somebody.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -88,6 +90,41 @@ async def erase(
             table = rule.column.class_
             await connection.execute(sa.delete(table).where(rule.column.in_(pseudonyms)))
     return files
+
+
+def stone_of(study: str) -> str:
+    """Name a study among the tombstones, where its stone stands for all of it."""
+    return hashlib.sha256(f"study {study}".encode()).hexdigest()
+
+
+def of_study(schema: sa.MetaData, study: str) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """List each table with the condition for a study's rows in it, those that point at others first."""
+    tables = [schema.tables[name] for name in STUDY_RULES if name in schema.tables]
+    return [(table, table.c.study == study) for table in tables if "study" in table.c]
+
+
+async def erase_study(connection: AsyncConnection, stone: str, now: float) -> list[str]:
+    """Erase the study that the tombstone is of, if any, but that it was; return the pictures' names."""
+    row, files = t.InteractionRow, list[str]()
+    known = await connection.scalars(sa.select(t.StudyRow.id))
+    for study in [one for one in known if stone_of(one) == stone]:
+        for media in (t.StudyPictureRow.media, ItemRow.media):
+            drawn = sa.select(media).where(media.class_.study == study, media.is_not(None))
+            files += await connection.scalars(drawn)
+        mine = sa.select(row.id).where(row.study == study)
+        await connection.execute(sa.update(row).where(row.parent.in_(mine)).values(parent=None))
+        await connection.run_sync(partial(delete_study, study))
+        over = t.StudyRow.id == study, t.StudyRow.key_destroyed_at.is_(None)
+        await connection.execute(sa.update(t.StudyRow).where(*over).values(key_destroyed_at=now))
+    return files
+
+
+def delete_study(study: str, connection: sa.Connection) -> None:
+    """Delete a study's rows from whatever schema is there: a copy may have an older one."""
+    schema = sa.MetaData()
+    schema.reflect(connection)
+    for table, own in of_study(schema, study):
+        connection.execute(sa.delete(table).where(own))
 
 
 async def _count_units(connection: AsyncConnection, pseudonyms: Sequence[str]) -> None:

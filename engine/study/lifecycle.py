@@ -1,9 +1,12 @@
-"""What an operator does by hand: open a study, make its key, destroy it."""
+"""What an operator does by hand: open a study, make its key, destroy it, erase it all."""
 
+import asyncio
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,16 +14,16 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from engine.chat.backups import in_backups
+from engine.chat.forgetting import Forgetting
 from engine.errors import SetupError
 from engine.files import write_file
-from engine.ledger.ledger import Ledger
-from engine.ledger.picture_cleanup import discard
 from engine.ledger.storage import make_ready, open_database, revisions
 from engine.ledger.tables import Delivery, Table
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
-from engine.study.erasure_rules import STUDY_RULES
+from engine.study.erasure_rules import delete_study, of_study, stone_of
 from engine.study.experiments.tables import (
     Enrolment,
     Exposure,
@@ -125,29 +128,35 @@ async def destroy_key(settings: Settings, study: str) -> None:
     _shred(study_key_file(settings, study))
 
 
+async def rows_of_study(database: Database, study: str) -> list[str]:
+    """Tell how many rows there are of a study that is over, by table. Raises SetupError."""
+    row = await study_row(database, study)
+    if row is None or not (row.closed_at or row.key_destroyed_at):
+        raise SetupError(f"{study} is not over. First: pastiche study close --study {study}")
+    found = []
+    for table, own in of_study(Table.metadata, study):
+        if count := await database.scalar(sa.select(sa.func.count()).where(own)):
+            found.append(f"{table.name} {count:,}")
+    return found
+
+
+async def erase_study(settings: Settings, study: str, forgetting: Forgetting) -> None:
+    """Erase a study but that it was: rows, also in older copies, key, folder. Done again, it finishes.
+
+    The tombstone comes first: whatever stops this, the next start lets the rows go, and an older
+    database that is put back loses them before it serves.
+    """
+    await forgetting.let_go(stone_of(study))
+    await asyncio.to_thread(in_backups, settings.home, partial(delete_study, study))
+    _shred(study_key_file(settings, study))
+    with contextlib.suppress(FileNotFoundError):
+        await asyncio.to_thread(shutil.rmtree, folder_of(settings, study))
+
+
 async def close_study(database: Database, study: str) -> None:
     """Collect nothing more, from the next start of the bot on; what is there stays, and rights to it."""
     unset = sa.update(StudyRow).where(StudyRow.id == study, StudyRow.closed_at.is_(None))
     await database.change(unset.values(closed_at=database.clock()))
-
-
-async def erase_study(ledger: Ledger, study: str) -> tuple[int, int]:
-    """Delete all rows and pictures of a study that is over, but that it was. Raises SetupError."""
-    row = await study_row(ledger, study)
-    if row is None or not (row.closed_at or row.key_destroyed_at):
-        raise SetupError(f"{study} is not over. First: pastiche study close --study {study}")
-    tables = [Table.metadata.tables[name] for name in STUDY_RULES if name != "studies"]
-    count = 0
-    async with ledger.writing() as connection:
-        for table in tables:
-            mine = table.c.study == study
-            if "media" in table.c:
-                named = sa.select(table.c.media).where(mine, table.c.media.is_not(None))
-                await discard(connection, list(await connection.scalars(named)), ledger.clock())
-            count += (await connection.execute(sa.delete(table).where(mine))).rowcount
-    pictures = await ledger.throw_away()
-    await ledger.fold_away()
-    return count, pictures
 
 
 def _shred(path: Path) -> None:

@@ -209,10 +209,11 @@ class StudyObserver:
     async def forgotten(
         self, connection: AsyncConnection, lookup: str, pseudonyms: Sequence[str], now: float
     ) -> int:
-        """Erase everything of the person, in all studies, the log of their consent too."""
+        """Erase everything of the person, in all studies, the log of their consent too; or a study."""
         names = sorted({*pseudonyms, *await erasure_rules.pseudonyms_tied_to(connection, lookup)})
         await connection.execute(sa.delete(t.InvitationRow).where(t.InvitationRow.lookup == lookup))
         files = await erasure_rules.erase(connection, names, standing=True)
+        files += await erasure_rules.erase_study(connection, lookup, now)
         return await discard(connection, files, now)
 
 

@@ -27,14 +27,8 @@ class StudyServices:
         self.questionnaires = Questionnaires(database, study)
         self.panel = Panel(database, study)
         self.annotators = Annotators(database, study, self.stimuli)
-        self.flow = Flow(
-            self.experiments,
-            self.exposures,
-            self.questionnaires,
-            self.stimuli,
-            self.passages,
-            self.annotators,
-        )
+        judged = self.questionnaires, self.stimuli, self.passages, self.annotators
+        self.flow = Flow(self.experiments, self.exposures, *judged)
         self._database = database
 
     async def open(self) -> None:

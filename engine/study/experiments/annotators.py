@@ -7,7 +7,6 @@ that what is begun becomes whole; among equals the order follows from the key, a
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -141,12 +140,7 @@ class Annotators:
                 pictures.order_by(StudyPictureRow.number).limit(1)
             )
             if picture or 0 < len(row.output or "") <= LONGEST:
-                item = _answer(row, picture or "")
+                facts = {"expert": row.expert, "plain": row.plain, "arm": row.arm or ""}
+                facts |= {"picture": picture or "", "text": "" if picture else unnamed(row.output)}
+                item = Answer.model_construct(kind="generated", interaction=name, **facts)
         return item
-
-
-def _answer(row: Any, picture: str) -> Answer:
-    facts = {"expert": row.expert, "arm": row.arm or "", "plain": row.plain, "stimulus": ""}
-    text = "" if picture else unnamed(row.output)
-    same = {"kind": "generated", "text": text, "picture": picture, "interaction": row.id}
-    return Answer.model_construct(**same, **facts)

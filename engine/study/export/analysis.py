@@ -86,12 +86,9 @@ def alpha(rows: Sequence[Trial]) -> float:
 def counted(units: Sequence[Sequence[str]], scale: str) -> tuple[Floats, Floats]:
     """Count the values [units, values] of the units that have two or more; and give the values."""
     told = [unit for unit in units if len(unit) > 1]
-    names = sorted({value for unit in told for value in unit})
-    if scale == "nominal":
-        values = np.arange(float(len(names)))
-    else:
-        names.sort(key=float)
-        values = np.array(names, dtype=float)
+    nominal = scale == "nominal"
+    names = sorted({value for unit in told for value in unit}, key=str if nominal else float)
+    values = np.array(range(len(names)) if nominal else names, dtype=float)
     counts = [[unit.count(name) for name in names] for unit in told]
     return np.array(counts, dtype=float).reshape(len(told), len(names)), values
 
