@@ -94,8 +94,7 @@ def seen(shown: list[str], *names: str) -> bool:
     return len(shown) == len(names) and all(sum(f"{n} sat" in s for s in shown) == 1 for n in names)
 
 
-@chat
-async def test_who_is_not_invited_rates_nothing_and_a_code_is_one_persons(talk) -> None:
+async def who_is_not_invited_rates_nothing_and_a_code_is_one_persons(talk) -> None:
     for name in ("Ada", "Bea", "Cleo", "Dora"):
         await agree(talk, person(name), excerpts=name != "Cleo")
         await told(talk, f"/story {name} sat alone.", person(name))
@@ -118,8 +117,7 @@ async def test_who_is_not_invited_rates_nothing_and_a_code_is_one_persons(talk) 
         await told(talk, "/rate", person("ann", alone=False, place="group"))
 
 
-@chat
-async def test_an_annotator_meets_everybodys_answers_once_but_theirs_and_of_who_lets_none_be_seen(
+async def an_annotator_meets_everybodys_answers_once_but_theirs_and_of_who_lets_none_be_seen(
     talk,
 ) -> None:
     ann = person("ann")
@@ -132,8 +130,7 @@ async def test_an_annotator_meets_everybodys_answers_once_but_theirs_and_of_who_
     assert all(row.seconds is not None for row in said)
 
 
-@chat
-async def test_a_participant_in_a_flow_rates_beside_it_and_never_what_they_asked_for(talk) -> None:
+async def a_participant_in_a_flow_rates_beside_it_and_never_what_they_asked_for(talk) -> None:
     ada = person("Ada")
     question = await say(talk, "/study join P1", ada)
     said = await say(talk, f"/rate {await invited(talk, 'Ada Lovelace')}", ada)
@@ -141,8 +138,7 @@ async def test_a_participant_in_a_flow_rates_beside_it_and_never_what_they_asked
     assert (await say(talk, "/study join", ada)).text == question.text, "the flow is where it was"
 
 
-@chat
-async def test_what_two_have_rated_nobody_else_does_and_new_answers_go_on(talk) -> None:
+async def what_two_have_rated_nobody_else_does_and_new_answers_go_on(talk) -> None:
     bert = person("bert", platform="telegram")
     said = await say(talk, f"/rate {await invited(talk, 'Bert')}", bert)
     assert seen(await rated(talk, said, bert), "Ada", "Ann")
@@ -153,8 +149,7 @@ async def test_what_two_have_rated_nobody_else_does_and_new_answers_go_on(talk) 
     assert listed == [("Ada Lovelace", True, 3), ("Ann", True, 3), ("Bert", True, 3)]
 
 
-@chat
-async def test_an_answer_taken_away_while_it_is_shown_is_passed_over(talk) -> None:
+async def an_answer_taken_away_while_it_is_shown_is_passed_over(talk) -> None:
     cora = person("cora", platform="discord")
     await agree(talk, cora)
     said = await say(talk, f"/rate {await invited(talk, 'Cora')}", cora)
@@ -165,8 +160,7 @@ async def test_an_answer_taken_away_while_it_is_shown_is_passed_over(talk) -> No
     assert len(await rows(talk, e.Exposure, void_reason="gone")) == 1
 
 
-@chat
-async def test_who_is_removed_is_shown_no_more(talk) -> None:
+async def who_is_removed_is_shown_no_more(talk) -> None:
     await told(talk, "/story Dora sat up.", person("Dora"))
     annotators = talk.context.services.study.annotators
     assert await annotators.remove("Bert") and not await annotators.remove("Bert")
@@ -178,14 +172,25 @@ async def test_who_is_removed_is_shown_no_more(talk) -> None:
         await told(talk, "/rate", person("ann"))
 
 
-@chat
-async def test_what_was_said_of_somebodys_answers_goes_when_they_are_forgotten(talk) -> None:
+async def what_was_said_of_somebodys_answers_goes_when_they_are_forgotten(talk) -> None:
     [theirs, *_] = [r for r in await rows(talk, InteractionRow) if "Bea sat" in (r.output or "")]
     about = [row.id for row in await rows(talk, e.Exposure, item=theirs.id)]
     assert len(about) == 2 and await rows(talk, e.QuestionnaireAnswer, about=about[0])
     await talk.context.services.forget("terminal", "Bea")
     assert not await rows(talk, e.Exposure, item=theirs.id)
     assert not [r for name in about for r in await rows(talk, e.QuestionnaireAnswer, about=name)]
+
+
+@chat
+async def test_raters_of_one_study_in_their_order(talk) -> None:
+    """One test, for each claim is about people who came before."""
+    await who_is_not_invited_rates_nothing_and_a_code_is_one_persons(talk)
+    await an_annotator_meets_everybodys_answers_once_but_theirs_and_of_who_lets_none_be_seen(talk)
+    await a_participant_in_a_flow_rates_beside_it_and_never_what_they_asked_for(talk)
+    await what_two_have_rated_nobody_else_does_and_new_answers_go_on(talk)
+    await an_answer_taken_away_while_it_is_shown_is_passed_over(talk)
+    await who_is_removed_is_shown_no_more(talk)
+    await what_was_said_of_somebodys_answers_goes_when_they_are_forgotten(talk)
 
 
 async def test_every_version_of_a_stimulus_is_rated_by_as_many_as_asked(settings, ledger) -> None:

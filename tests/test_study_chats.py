@@ -179,13 +179,22 @@ async def test_on_telegram_a_panels_link_leads_through_a_flow_to_its_code(server
 
 
 async def test_on_telegram_an_annotators_link_leads_to_the_items_and_to_a_code(server):
-    server.say(f"/start rate-{invited(server.env)}", 26, 26)
-    item = await server.answer_in(26, "How good is it?")
-    first = text_of(server, item)
-    server.press(item, "4", 26)
-    await server.until(lambda: text_of(server, item) != first)
-    assert "How good is it?" in text_of(server, item), "another one"
-    await walked(server, item, ("5", "Your completion code"), user=26)
+    server.private(27)
+    server.say(f"/start rate-{invited(server.env)}", 27, 27)
+    form = await server.answer_in(27, "1 of 4")
+    await walked(
+        server,
+        form,
+        *((label.removeprefix("I am "), told) for label, told in STEPS),
+        ("Save", "you take part from now on"),
+        ("Begin", "How good is it?"),
+        user=27,
+    )
+    first = text_of(server, form)
+    server.press(form, "4", 27)
+    await server.until(lambda: text_of(server, form) != first)
+    assert "How good is it?" in text_of(server, form), "another one"
+    await walked(server, form, ("5", "Your completion code"), user=27)
 
 
 # Discord
@@ -289,12 +298,14 @@ async def test_on_discord_an_annotators_code_leads_to_the_items_and_to_a_code(
     serving: tuple[DiscordProgram, People],
 ) -> None:
     program, people = serving
-    alone, code = people.discord.private(BOB), invited(program.env)
-    asked = await people.slash("rate", by=BOB, at=alone, text=code)
-    item = await having(people, asked, "How good is it?")
+    alone, code = people.discord.private(OWNER), invited(program.env)
+    asked = await people.slash("rate", by=OWNER, at=alone, text=code)
+    item = await having(people, asked, "1 of 4")
+    for label, words in (*STEPS, ("Save", "you take part"), ("Begin, or go on", "How good is it?")):
+        item = await having(people, await people.press(item, label, by=OWNER), words)
     first = item.content
-    await people.press(item, "4", by=BOB)
+    await people.press(item, "4", by=OWNER)
     await people.discord.wait(lambda: item.content != first)
     assert "How good is it?" in item.content, "another one"
-    await people.press(item, "5", by=BOB)
+    await people.press(item, "5", by=OWNER)
     await people.discord.wait(lambda: "Your completion code" in item.content)
