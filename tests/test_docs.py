@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from forked import programs
+from study_exports import lines
 from typer.core import TyperGroup
 
 from bot.cli.app import COMMANDS, app
@@ -43,6 +44,7 @@ IN_STUDY = {
     "pastiche study export --study pilot --out pilot-1-public --form public": "! pastiche study "
     "export --study pilot --out pilot-1-public --form public; ! [ -e pilot-1-public ]",
 }
+WALK = "export PASTICHE_HOME=~/walk-data"
 SMALLER = {"--n 40": "--n 8"}  # made-up people
 
 
@@ -100,10 +102,34 @@ def test_the_lines_of_the_readme_work_as_typed(clone: Path) -> None:
     assert (clone / "report.html").exists() and (clone / "pilot-1/interactions.csv").exists()
 
 
+def without_r(lines: str) -> str:
+    """Leave R's lines out where there is no R."""
+    here = shutil.which("Rscript") is not None
+    return "\n".join(line for line in lines.splitlines() if here or "Rscript" not in line)
+
+
 def test_the_ten_steps_of_a_study_work_as_typed(clone: Path, settings: Settings) -> None:
-    told = type_lines(to_type(ROOT / "docs/study.md", INSTEAD | IN_STUDY), clone, HOME=str(clone))
+    steps = to_type(ROOT / "docs/study.md", INSTEAD | IN_STUDY).partition(WALK)[0]
+    told = type_lines(without_r(steps), clone, HOME=str(clone))
     assert "The study pilot is open" in told
     assert "is destroyed" in told
+
+
+def test_the_question_is_walked_from_plan_to_analysis_with_stories_and_pictures(
+    clone: Path, settings: Settings
+) -> None:
+    (clone / "tests").symlink_to(ROOT / "tests")
+    walk = WALK + to_type(ROOT / "docs/study.md", {}).partition(WALK)[2]
+    walk = walk.replace("python -m", f"{sys.executable} -m")
+    type_lines(without_r(walk), clone, HOME=str(clone))
+    trials = [row for row in lines(clone / "walk-1/trials.jsonl") if row["scored"]]
+    steps = {row["step"] for row in trials if row["preferred"]}
+    assert steps == {"stories", "pieces"} and any(row["kind"] == "guess" for row in trials)
+    analysis = [sys.executable, "walk-1/analysis.py"]
+    found = subprocess.run(analysis, cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^preferred +expert: adapter over base", found, re.MULTILINE)
+    assert re.search(r"^d prime +expert: all", found, re.MULTILINE)
+    assert list((clone / "walk-data/studies/walk/stimuli").glob("*.png"))
 
 
 def commands(page: Path) -> list[list[str]]:

@@ -252,24 +252,27 @@ class Person:
         await self._finish(await self._vote(votes[0].press.job, heard[-1], self._who))
 
     async def _vote(self, name: str, said: Reply, who: Who) -> Reply:
-        await self._press(Press(Verb.VOTE, name, self._preferred(name)), who, said)
+        await self._press(Press(Verb.VOTE, name, await self._preferred(name)), who, said)
         if self._draw.random() < 0.4:
             await self._press(Press(Verb.BECAUSE, name, self._draw.choice(REASONS)), who)
         [told] = await self._press(Press(Verb.VOTE, name, "reveal"), who)
         self._count["votes"] += 1
         return told
 
-    def _preferred(self, name: str) -> str:
+    async def _preferred(self, name: str) -> str:
         """Draw a vote: the logits of the treated arm and of the first place add up."""
         dice, effects = self._draw.random(), self._effects
         if dice < TIE + BAD:
             return "tie" if dice < TIE else "bad"
         pair = self._chat.pairs.get(name)
-        one, two = (side.arm for side in pair.sides) if pair else (None, None)
+        arms = [(side.arm.plain, side.arm.name) for side in pair.sides if side.arm] if pair else []
+        if pair is None and (study := self._talk.context.services.study_services):  # made ahead
+            seen = await study.exposures.get(name)
+            arms = [(False, facts["arm"]) for facts in seen.shown] if seen else []
         logit = math.log(effects.first / (1 - effects.first))
-        if one is not None and two is not None and one.name != two.name:
-            treated = one.plain < two.plain if one.plain != two.plain else one.name < two.name
-            logit += (1 if treated else -1) * math.log(effects.win / (1 - effects.win))
+        if len(arms) == 2 and arms[0] != arms[1]:
+            treated = 1 if arms[0] < arms[1] else -1
+            logit += treated * math.log(effects.win / (1 - effects.win))
         return "a" if self._draw.random() < 1 / (1 + math.exp(-logit)) else "b"
 
     async def _guess(self) -> None:

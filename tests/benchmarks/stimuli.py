@@ -97,11 +97,13 @@ async def made(
     who = Who(platform="study", asker="items", place=f"items {one.id}", alone=True)
     asked = await request_of(command, who, core)
     treatment = treatment_of(arm, None)
-    asked = replace(asked, seed=seed, private=True, treatment=treatment, length=plan.length)
-    expert = core.plan(asked).expert.name
+    asked = replace(asked, seed=seed, private=True, treatment=treatment)
+    expert = core.plan(asked).expert
+    if expert.medium == "text":
+        asked = replace(asked, length=plan.length)
     event = await finished(core, asked, f"{one.id}, {arm.name}")
     text = whole(event.text)
-    return event, text if text and await harmless(text) else "", expert
+    return event, text if text and await harmless(text) else "", expert.name
 
 
 def nearest(texts: Sequence[str], like: str, spread: np.ndarray) -> int:
