@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -83,6 +84,26 @@ def serve_command(
         shutdown.finish(shutdown.run(serve(settings, platforms, made, workers=worker)))
 
 
+def print_vllm(settings: Settings) -> None:
+    from engine.backends.text_server.vllm_plan import make_plan
+
+    registry = load_registry(settings.expert_roots, settings.profile)
+    words = make_plan(registry, settings.models).command(plain=True)
+    sys.stdout.write(f"{shlex.join(words)}\n")
+
+
+def host_workers(settings: Settings, media: Sequence[str]) -> None:
+    """Serve a shared database's queue until a signal, then end the process."""
+    from engine.process.peer import work
+
+    prepare_bases(settings, Console(stderr=True))
+    if settings.log_to == "file":
+        speak()
+    sys.stderr.write(f"Serving {','.join(media)}. Ctrl-C or SIGTERM ends it kindly.\n")
+    shutdown.run(work(settings, media))
+    shutdown.finish(0)
+
+
 @app.command("worker")
 def worker_command(
     media: Annotated[
@@ -107,12 +128,7 @@ def worker_command(
         own = {"text_server": text_server} if text_server else {}
         settings = read_settings(**own, **({"text_engine": "vllm"} if vllm else {}))
         if print_command:
-            from engine.backends.text_server.vllm_plan import make_plan
-
-            registry = load_registry(settings.expert_roots, settings.profile)
-            words = make_plan(registry, settings.models).command(plain=True)
-            sys.stdout.write(f"{shlex.join(words)}\n")
-            return
+            return print_vllm(settings)
         wanted = tuple(dict.fromkeys(media.split(",")))
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")
@@ -122,14 +138,7 @@ def worker_command(
             raise CommandError("On SQLite a worker has one medium.")
         start_logs(settings.home, name, settings.log_level, settings.log_to)
         if shared:
-            prepare_bases(settings, Console(stderr=True))
-            from engine.process.peer import work
-
-            if settings.log_to == "file":
-                speak()
-            sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
-            shutdown.run(work(settings, wanted))
-            shutdown.finish(0)
+            host_workers(settings, wanted)
         from engine.workers.worker import run_worker
 
         try:

@@ -7,6 +7,7 @@ that what is begun becomes whole; among equals the order follows from the key, a
 
 import secrets
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -14,7 +15,6 @@ from engine.errors import CommandError
 from engine.ledger.transactions import Database, repeated
 from engine.study.consent.participants import Person, keyed
 from engine.study.experiments.allocation import shuffled
-from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.passages import LONGEST, Item
 from engine.study.experiments.steps import Step
 from engine.study.experiments.stimuli import Stimuli, whole
@@ -22,6 +22,9 @@ from engine.study.experiments.tables import Exposure, PanelId
 from engine.study.interactions import unnamed
 from engine.study.study import Study
 from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow, StudyRatingRow
+
+if TYPE_CHECKING:
+    from engine.study.experiments.enrolment import Enrolled
 
 CODE_BYTES = 6
 
@@ -87,7 +90,7 @@ class Annotators:
             taken = sa.update(PanelId).where(*unused).values(pseudonym=person.pseudonym)
             return bool((await connection.execute(taken)).rowcount)
 
-    async def draw(self, enrolled: Enrolled, step: Step, person: Person) -> tuple[Item] | None:
+    async def draw(self, enrolled: "Enrolled", step: Step, person: Person) -> tuple[Item] | None:
         """Choose what the annotator rates next. None: nothing is left, or they are no annotator now."""
         mine = self._of, PanelId.pseudonym.in_(person.accounts)
         if await self._database.scalar(sa.select(PanelId.lookup).where(*mine)) is None:

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,13 +20,15 @@ from engine.errors import SetupError
 from engine.ledger.transactions import Database, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled, sides
-from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import BETWEEN
 from engine.study.experiments.exposures import OPEN_SECONDS, PRACTICE
 from engine.study.experiments.passages import Item, read_items
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Exposure, ItemRow
 from engine.study.study import Study
+
+if TYPE_CHECKING:
+    from engine.study.experiments.enrolment import Enrolled
 
 ITEMS = ".items.toml"
 
@@ -125,7 +127,9 @@ class Stimuli:
             rows = [item.row(self._study.id) for item in items]
             await connection.execute(sa.insert(ItemRow), rows)
 
-    async def draw(self, enrolled: Enrolled, step: Step, person: Person) -> tuple[Item, ...] | None:
+    async def draw(
+        self, enrolled: "Enrolled", step: Step, person: Person
+    ) -> tuple[Item, ...] | None:
         """Choose what the person judges next: two versions to compare, or one. None: nothing is left."""
         key, experiment = self._study.needed_key(), enrolled.experiment
         active, met = await self.active(step.stimuli), await self.met(person)
@@ -188,7 +192,7 @@ class Stimuli:
         return len(found) == 1
 
 
-def _two(enrolled: Enrolled, items: Mapping[str, Item], order: Sequence[str]) -> tuple[Item, ...]:
+def _two(enrolled: "Enrolled", items: Mapping[str, Item], order: Sequence[str]) -> tuple[Item, ...]:
     """Choose the two versions of the unit's arm; else two of all, in turn."""
     own = [arm for arm in enrolled.arm.split(BETWEEN) if arm in items]
     if len(own) != 2:
