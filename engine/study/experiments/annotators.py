@@ -128,8 +128,8 @@ class Annotators:
         last = sa.select(sa.func.max(said.id)).where(own).group_by(said.pseudonym)
         agreed = said.action == "granted", said.use, said.adult, said.excerpts
         willing = sa.select(said.pseudonym).where(said.id.in_(last), *agreed)
-        whole = row.state == "finished", row.hidden_at.is_(None), row.parent.is_(None)
-        return (row.study == self._study.id, *whole, row.pseudonym.in_(willing))
+        entire = row.state == "finished", row.hidden_at.is_(None), row.parent.is_(None)
+        return (row.study == self._study.id, *entire, row.pseudonym.in_(willing))
 
     async def named(self, name: str) -> Item | None:
         """Find an item that may be shown still."""
