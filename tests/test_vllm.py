@@ -216,6 +216,19 @@ async def test_cards_that_come_and_go_need_no_new_start(settings, registry, vllm
     assert len(vllm.starts) == 1
 
 
+async def test_an_adapter_that_vllm_refused_does_not_keep_it_from_coming_up_again(
+    settings, registry, vllm, weights
+) -> None:
+    breaks = {"faults": [{"after": 9, "cut": True}]}
+    vllm.order({"refuses": ["reed@"]} | breaks, {"refuses": ["reed@"]})
+    async with serving(settings, registry) as backend:
+        card(settings, "reed", weights / "base", weights / "fern")
+        await backend.learn()
+        assert whole(await run(backend, a_job())).endswith("word35.")
+    assert len(vllm.starts) == 2
+    assert "reed@" not in " ".join(vllm.starts[-1]["words"])
+
+
 async def test_what_vllm_cannot_serve_our_own_engine_writes(
     settings, registry, vllm, weights
 ) -> None:

@@ -111,7 +111,8 @@ class Vllm(_Handler):
         allowed = os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING") == "True"
         loading, known = self.path.endswith("/load_lora_adapter"), name in service.models
         there = not loading or Path(body["lora_path"], "adapter_config.json").exists()
-        if not allowed or known == loading or not there:
+        refused = loading and name.startswith(self.server.refused)
+        if not allowed or known == loading or not there or refused:
             self._json(400, {"error": {"message": "no"}})
             return
         others = tuple(model for model in service.models if model != name)
@@ -127,6 +128,7 @@ class Vllm(_Handler):
 class VllmServer(_Server):
     address_family = socket.AF_UNIX
     folder: Path
+    refused: tuple[str, ...] = ()  # adapters, by the beginnings of their names
     hanging = False
 
     def server_bind(self) -> None:
@@ -162,6 +164,9 @@ def main(folder: Path, words: list[str]) -> None:
     time.sleep(order.get("late", 0))
     at = words.index("--lora-modules") + 1 if "--lora-modules" in words else len(words)
     loras = [json.loads(word)["name"] for word in words[at:] if word.startswith("{")]
+    refused = tuple(order.get("refuses", ()))
+    if any(name.startswith(refused) for name in loras):
+        sys.exit(1)
     service = Service(models=(order.get("base", said["--served-model-name"]), *loras))
     if "base" in order:
         service.models = (order["base"],)
@@ -169,6 +174,7 @@ def main(folder: Path, words: list[str]) -> None:
     service.faults = [Fault(**fault) for fault in order.get("faults", [])]
     server = VllmServer(said["--uds"], Vllm)  # type: ignore[arg-type]
     server.folder, server.service, service.server = folder, service, server
+    server.refused = refused
 
     def leave(*_: object) -> None:
         with (folder / "said").open("a") as file:

@@ -85,7 +85,8 @@ class VllmBackend(OpenAIBackend):
 
     def _command(self) -> list[str]:
         self._plan = self._planned(self._registry)
-        return self._plan.command(*shlex.split(self._settings.vllm_options))
+        words = shlex.split(self._settings.vllm_options)
+        return self._plan.command(*words, but=self._refused)  # with which it would not start
 
     def _planned(self, registry: Registry) -> VllmPlan:
         """Plan, and tell what vLLM does not serve, or not as our own engine does."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class VllmPlan:
     def adapters(self) -> dict[str, Path]:
         return {own.name: own.folder for own in self.experts.values() if own.folder}
 
-    def command(self, *words: str, plain: bool = False) -> list[str]:
-        """Say how it is started; `plain`: by the cards' own names, for a server by itself."""
+    def command(self, *words: str, but: Collection[str] = (), plain: bool = False) -> list[str]:
+        """Say how it is started, `but` these adapters; `plain`: by the cards' own names."""
         program = "vllm" if plain else vllm_program()
         if not program:
             raise ModelError("There is no program vllm. docs/vllm.md says how to install it.")
@@ -56,6 +57,7 @@ class VllmPlan:
             json.dumps({"name": name.partition("@")[0] if plain else name, "path": str(folder),
                         "base_model_name": base})
             for name, folder in self.adapters.items()
+            if name not in but
         ]  # fmt: skip
         most = max(own.rank for own in self.experts.values())
         return [
