@@ -1,5 +1,6 @@
 """Stimuli: frozen once somebody met them, judged evenly, and taken out only by name."""
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,16 @@ async def test_no_stimulus_is_judged_by_more_than_are_asked_for(settings, ledger
     met = [await judge(of, str(n), "pairs", 4) for n in range(3)]
     assert sorted(name for one in met for name in one) == [f"s{n}" for n in range(6)]
     assert [len(one) for one in met] == [4, 2, 0], "the third finds nothing left"
+
+
+@pytest.mark.parametrize("step", ["pairs", "rate"])
+async def test_people_who_draw_at_one_moment_get_no_item_too_often(settings, ledger, step) -> None:
+    of = await opened(settings, ledger, FLOW.replace("seen_by = 20", "seen_by = 1"))
+    met = [await enrolled(of, str(n)) for n in range(9)]
+    drawn = (of.flow.trial(one, one.experiment.step_named(step), who) for one, who in met)
+    made = [name for name in await asyncio.gather(*drawn) if name]
+    items = Counter([(await of.exposures.get(name)).shown[0]["item"] for name in made])
+    assert len(items) == len(made) == (6 if step == "pairs" else 9) and set(items.values()) == {1}
 
 
 async def test_a_check_failed_beside_an_item_excludes_as_one_elsewhere_does(

@@ -15,7 +15,7 @@ from ulid import ULID
 from engine.ledger.transactions import Database, add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.tables import Exposure, Vote
+from engine.study.experiments.tables import ExperimentRow, Exposure, Vote
 from engine.study.study import Study
 from engine.study.tables import InteractionRow
 
@@ -55,10 +55,18 @@ class Exposures:
         experiment: Experiment | None = None,
         step: str = "",
         item: str | None = None,
+        most: int | None = None,
     ) -> bool:
-        """Write it down before it is shown; False for an item that the person has had."""
+        """Write it down before it is shown; False for an item that they, or `most` others, have had."""
         mine = Exposure.pseudonym.in_(person.accounts)
         async with self._database.writing() as connection:
+            if experiment is not None and most is not None:
+                # two who drew the same at one moment come after each other here
+                locked = sa.select(ExperimentRow.id).filter_by(study=self._study.id, id=experiment.id)
+                await connection.execute(locked.with_for_update())
+                of = taken(self._study.id, experiment.id, step, self._database.clock())
+                if len((await connection.execute(of.where(Exposure.item == item))).all()) >= most:
+                    return False
             if experiment is not None and kind != "single":
                 await self._make_room(connection, mine, experiment, step)
             count = sa.select(sa.func.count()).where(mine, Exposure.kind == kind)
@@ -249,6 +257,14 @@ class Exposures:
         row = InteractionRow
         query = sa.select(row.job_id, row.id).where(row.job_id.in_(jobs))
         return {found.job_id: found.id for found in await self._database.rows(query)}
+
+
+def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[tuple[str | None]]:
+    """Find the items of a step, once for each who judged it, or may still."""
+    waiting = Exposure.state.in_(("made", "delivered")), Exposure.made_at > now - OPEN_SECONDS
+    judged = Exposure.state == "voted", Exposure.void_reason == PRACTICE, sa.and_(*waiting)
+    of = Exposure.study == study, Exposure.experiment == experiment, Exposure.step == step
+    return sa.select(Exposure.item).where(*of, sa.or_(*judged))
 
 
 def _step(row: Any, step: str) -> Any:

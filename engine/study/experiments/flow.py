@@ -92,6 +92,7 @@ class Flow:
     async def trial(self, enrolled: Enrolled, step: Step, person: Person) -> str | None:
         """Take up what was shown and not judged, or draw; None where nothing is left."""
         experiment = enrolled.experiment
+        most = experiment.annotators or (experiment.seen_by if step.stimuli else 0)
         while True:
             waiting = await self._exposures.open_one(person, experiment.id, step.id)
             if waiting is not None:
@@ -109,6 +110,7 @@ class Flow:
                 experiment=experiment,
                 step=step.id,
                 item=whole(step.stimuli, items[0].stimulus) if pair else items[0].id,
+                most=most or None,
             ):
                 return name
 

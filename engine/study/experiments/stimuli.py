@@ -21,7 +21,7 @@ from engine.ledger.transactions import Database, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled, sides
 from engine.study.experiments.experiment import BETWEEN
-from engine.study.experiments.exposures import OPEN_SECONDS, PRACTICE
+from engine.study.experiments.exposures import taken
 from engine.study.experiments.passages import Item, read_items
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Exposure, ItemRow
@@ -168,14 +168,8 @@ class Stimuli:
         return {str(name) for name in await self._database.scalars(query)}
 
     async def counts(self, experiment: str, step: str) -> Counter[str]:
-        """Count who judged each, or may still."""
-        lately = Exposure.made_at > self._database.clock() - OPEN_SECONDS
-        waiting = sa.and_(Exposure.state.in_(("made", "delivered")), lately)
-        judged = sa.or_(Exposure.state == "voted", Exposure.void_reason == PRACTICE, waiting)
-        of = Exposure.study == self._study.id, Exposure.experiment == experiment, judged
-        query = sa.select(Exposure.item, sa.func.count()).where(*of, Exposure.step == step)
-        rows = await self._database.rows(query.group_by(Exposure.item))
-        return Counter({str(name): count for name, count in rows})
+        of = taken(self._study.id, experiment, step, self._database.clock())
+        return Counter(map(str, await self._database.scalars(of)))
 
     def named(self, name: str) -> Item | None:
         return next((i for items in self.pools.values() for i in items if i.id == name), None)
