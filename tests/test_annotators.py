@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyreadstat
 import pytest
 from experimenting import agree as agreed_to
 from experimenting import person as participant
@@ -276,7 +277,12 @@ async def test_ratings_go_out_a_row_an_answer_and_their_agreement_stands_in_repo
     database = await opened(settings)
     said = noisy("ordinal", 0.8, 40, 3, seed=1)
     names = await fill(database, "", said)
-    await export(settings, tmp_path / "out")
+    await export(settings, tmp_path / "out", spss=True)
+    trials, told = pyreadstat.read_sav(tmp_path / "out/trials.sav")
+    assert Counter(trials["quality.texts.good"]) == Counter(float(row["value"]) for row in said)
+    assert told.column_names_to_labels["quality.texts.good"] == "How good is it?"
+    assert told.variable_value_labels["quality.texts.voice"] == {1: "Poe", 2: "Doyle"}
+    assert not [name for name in lines(tmp_path / "out/people.jsonl")[0] if "texts" in name]
     out = lines(tmp_path / "out/annotations.jsonl")
     works = {row["id"] for row in lines(tmp_path / "out/interactions.jsonl")}
     assert len(out) == 120 and {row["item"] for row in out} == works

@@ -18,7 +18,7 @@ from engine.study.export.card import ExportFacts, card
 from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
 from engine.study.export.consort import flow_json
 from engine.study.export.table_files import write_spss, write_tables
-from engine.study.export.trials import people_columns
+from engine.study.export.trials import people_columns, trial_columns
 
 FORMAT = "pastiche study export"
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
@@ -36,7 +36,8 @@ def fill(
     """Write everything, public pictures renamed; return the manifest's SHA-256. Raises OSError."""
     tables = made.shaped.tables
     missing = _pictures(folder, tables, media, rename if made.options["form"] == "public" else None)
-    of = {name: columns(name) for name in FILES} | {"people": people_columns(tables)}
+    of = {name: columns(name) for name in FILES}
+    of |= {"people": people_columns(tables), "trials": trial_columns(tables)}
     for name in FILES:
         write_tables(folder, name, of[name], tables[name])
     for name in ("people", "trials") if spss else ():

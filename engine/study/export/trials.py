@@ -20,7 +20,7 @@ Asked = tuple[str, str, str]  # experiment, instrument, question
 
 def made_from(tables: Tables) -> Tables:
     questions = questions_of(tables["experiments"])
-    trials = _trials(tables)
+    trials = _trials(tables, questions)
     return {
         "trials": trials,
         "people": _people(tables, trials, questions),
@@ -35,7 +35,7 @@ def name_of(row: Row) -> str:
     return "base alone" if row.get("plain") else str(row.get("expert") or row.get("arm"))
 
 
-def _trials(tables: Tables) -> list[Row]:
+def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
     works = {row["id"]: row for name in ("items", "interactions") for row in tables[name]}
     units = {
         (row["experiment"], row["unit"]): row
@@ -45,18 +45,19 @@ def _trials(tables: Tables) -> list[Row]:
     votes: dict[str, list[Row]] = defaultdict(list)
     for row in tables["votes"]:
         votes[row["exposure_id"]].append(row)
-    said: dict[str, dict[str, Any]] = defaultdict(dict)
+    said: dict[str, dict[Asked, Any]] = defaultdict(dict)
     for row in tables["answers"]:
         if row["about"] and row["counts"]:
-            said[row["about"]][row["question"]] = row["value"]
+            said[row["about"]][_asked(row)] = row["value"]
+    blank = dict.fromkeys(column.name for column in trial_columns(tables))
     found = []
     for row in tables["exposures"]:
         unit = units.get((row["experiment"], row["pseudonym"]), {})
-        trial = dict.fromkeys(column.name for column in columns("trials"))
-        trial |= {name: row[name] for name in trial if name in row}
+        trial = blank | {name: row[name] for name in blank if name in row}
         trial |= {"arm": unit.get("arm"), "excluded": unit.get("excluded"), "stimulus": row["item"]}
         trial |= {name: (row["visible"] or {}).get(name) for name in ("platform", "form")}
-        trial |= _shown(row, works) | _judged(row, votes[row["id"]]) | _answered(said[row["id"]])
+        trial |= _shown(row, works) | _judged(row, votes[row["id"]])
+        trial |= _answered(said[row["id"]], questions)
         found.append(trial)
     return found
 
@@ -96,9 +97,20 @@ def _judged(row: Row, votes: Sequence[Row]) -> Row:
     }
 
 
-def _answered(said: Mapping[str, Any]) -> Row:
+def _answered(said: Mapping[Asked, Any], questions: Mapping[Asked, Question]) -> Row:
     numbers = [int(value) for value in said.values() if value is not None and value.isdecimal()]
-    return {"value": numbers[0] if numbers else None, "answers": dict(said) or None}
+    each = {question: value for (_, _, question), value in said.items()}
+    wide = {".".join(of): _typed(questions[of], value) for of, value in said.items() if of in questions}
+    return {"value": numbers[0] if numbers else None, "answers": each or None, **wide}
+
+
+def _asked(row: Row) -> Asked:
+    return row["experiment"], row["instrument"], row["question"]
+
+
+def _typed(asked: Question, said: Any) -> Any:
+    number = NUMBERS.get(asked.kind)
+    return number(said) if number and said else said
 
 
 def _annotations(
@@ -110,7 +122,7 @@ def _annotations(
         trial = rated.get(row["about"])
         if trial is None or not row["counts"]:
             continue
-        key = row["experiment"], row["instrument"], row["question"]
+        key = _asked(row)
         same = ("study", "experiment", "pseudonym", "question", "value", "seconds")
         yield {
             "id": f"{trial['id']}.{row['question']}",
@@ -122,18 +134,25 @@ def _annotations(
         }
 
 
-def questions_of(experiments: Iterable[Row]) -> dict[Asked, Question]:
-    """Read the questions of the frozen files, as they are: another version may have checked them."""
+def questions_of(
+    experiments: Iterable[Row], *, about: bool | None = None
+) -> dict[Asked, Question]:
+    """Read the questions of the frozen files, as they are: another version may have checked them.
+
+    `about` says whether only those about an item are meant, or only the others.
+    """
     found: dict[Asked, Question] = {}
     for row in experiments:
         file = tomllib.loads(row["file"])
         rating = [{"id": "rating", **file["rating"]}] if "rating" in file else []
         parts = {"before": file.get("before", ()), "rating": rating, "after": file.get("after", ())}
+        items = {"rating"}
         for number, step in enumerate(file.get("step", ()), 1):
             name = step.get("id") or f"{step.get('kind', 'step')}-{number}"
             parts[name] = step.get("questions", ())
+            items |= {name} if step.get("kind") == "rate" else set()
         for instrument, questions in parts.items():
-            for one in questions:
+            for one in questions if about in (None, instrument in items) else ():
                 found[row["id"], instrument, one["id"]] = Question.model_construct(**one)
     return found
 
@@ -181,11 +200,10 @@ def _people(
             told = {"arm": row["arm"], "completed": done, "excluded": row["excluded"]}
             people[row["unit"]] |= {f"{row['experiment']}.{k}": v for k, v in told.items()}
     for row in tables["answers"]:
-        key = (row["experiment"], row["instrument"], row["question"])
+        key = _asked(row)
         if row["counts"] and not row["about"] and key in questions and row["pseudonym"] in people:
-            said = row.get("words") or row["value"]
-            number = NUMBERS.get(questions[key].kind)
-            people[row["pseudonym"]][".".join(key)] = number(said) if number and said else said
+            said = _typed(questions[key], row.get("words") or row["value"])
+            people[row["pseudonym"]][".".join(key)] = said
     return list(people.values())
 
 
@@ -201,12 +219,19 @@ def people_columns(tables: Tables) -> tuple[Column, ...]:
         for row in tables["experiments"]
         for name, (kind, about) in parts.items()
     ]
-    for asked, of in questions_of(tables["experiments"]).items():
-        if asked[1] != "rating":
-            number = NUMBERS.get(of.kind)
-            kind: Kind = "text" if number is None else "number" if number is float else "whole"
-            of_each.append(Column(name=".".join(asked), kind=kind, about=of.text, derived=True))
-    return (*columns("people"), *of_each)
+    return (*columns("people"), *of_each, *_question_columns(tables, about=False))
+
+
+def trial_columns(tables: Tables) -> tuple[Column, ...]:
+    """List the columns of `trials`: the same for all studies, then each question about an item."""
+    return (*columns("trials"), *_question_columns(tables, about=True))
+
+
+def _question_columns(tables: Tables, *, about: bool) -> Iterator[Column]:
+    for asked, of in questions_of(tables["experiments"], about=about).items():
+        number = NUMBERS.get(of.kind)
+        kind: Kind = "text" if number is None else "number" if number is float else "whole"
+        yield Column(name=".".join(asked), kind=kind, about=of.text, derived=True)
 
 
 def _stimulus(row: Row, trials: Sequence[Row]) -> Row:
