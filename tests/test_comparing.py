@@ -21,6 +21,7 @@ from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from engine.errors import AskerError
 from engine.events import Loading
+from engine.ledger.tables import JobRow
 from engine.moderation.chain import usual
 from engine.process.services import open_services
 from engine.settings import Settings
@@ -116,6 +117,9 @@ async def test_a_vote_is_on_record_with_its_history_order_seed_and_interactions(
     found = [(await rows(talk, InteractionRow, id=one["interaction"]))[0] for one in row.shown]
     assert [one.plain for one in found] == [one["plain"] for one in row.shown]
     assert len({one.seed for one in found}) == 1 and {one.seed for one in found} == {row.seed}
+    asked = [(await rows(talk, JobRow, id=one.job_id))[0] for one in found]
+    assert len({(job.prompt, job.head, job.length) for job in asked}) == 1, "one task for both"
+    assert asked[0].sampling == asked[1].sampling
     assert all(one.delivered_at for one in found) and {one.rule for one in found} == {"arm:default"}
     plain_first = row.shown[0]["plain"]
     assert (said.text.index("hammered rain") < said.text.index("rain hammered")) == plain_first

@@ -9,6 +9,8 @@ from engine.errors import ModelError
 from engine.plan.job import Job
 
 MIN_PROMPT = 64  # tokens of a prompt that must find room
+ASKED = "You are a writer. Write only the text itself, nothing about it.\n\n"
+MARK = "\ue000"  # where the words stand in a turn
 MEMORY_SHARE = 3  # a third of a full window's room is what notes and synopsis may take
 
 
@@ -18,8 +20,9 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
     The beginning is trimmed from its front, since its end is what is gone on from. Of the notes the
     newest stay, of the synopsis all or nothing. Only a wish that does not fit by itself is trimmed at
     its end. `<bos>` stands first exactly once if the tokenizer is one that puts it there. Markup of
-    special tokens in the text is plain text here: nobody can type a turn token. Raises ModelError for a
-    window that cannot hold an answer of the length.
+    special tokens in the text is plain text here: nobody can type a turn token. A chat model alone is
+    asked in a turn: without one it talks about the text. Raises ModelError for a window that cannot
+    hold an answer of the length.
     """
 
     def encode(text: str) -> list[int]:
@@ -28,34 +31,43 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
         ).input_ids
         return ids
 
-    bos = tokenizer.bos_token_id
-    start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
-    room = window - latest(job.length) - len(start)
+    start, closed = _around(tokenizer, turn=job.plain)
+    room = window - latest(job.length) - len(start) - len(closed)
     if room < MIN_PROMPT:
         raise ModelError(
             f"An answer of {job.length} tokens does not fit this model's window of {window}; "
             f"lower PASTICHE_MAX_LENGTH to {max(1, (window - MIN_PROMPT) // 2)}."
         )
     ids = encode(job.prompt)
-    if len(ids) <= room:
+    if len(ids) <= room and not closed:
         return start + ids, ()
     head, beginning = encode(job.prompt[: job.head]), encode(job.beginning)
     least = min(len(beginning), MIN_PROMPT)
     memory, notes = _memory(job, encode, max(0, room - least - len(head)) // MEMORY_SHARE)
     if len(head) > room - least:
         lost = len(head) + len(beginning) - room
-        ids = (head[: room - least] + beginning[-MIN_PROMPT:])[:room]
+        head, memory, beginning = head[: room - least], [], beginning[-MIN_PROMPT:]
         notes += (
             f"Your request was longer than the model can read: {lost} tokens of it were left out.",
         )
-    else:
-        lost = max(0, len(head) + len(memory) + len(beginning) - room)
-        ids = head + memory + beginning[lost:]
-        if lost:
-            notes += (
-                f"Your text was longer than the model can read: its first {lost} tokens were left out.",
-            )
-    return start + ids, notes
+    elif lost := max(0, len(head) + len(memory) + len(beginning) - room):
+        beginning = beginning[lost:]
+        notes += (
+            f"Your text was longer than the model can read: its first {lost} tokens were left out.",
+        )
+    return start + head + memory + closed + beginning, notes
+
+
+def _around(tokenizer: Any, *, turn: bool) -> tuple[list[int], list[int]]:
+    """Encode what stands before a prompt and after it: `<bos>`, or the chat template's turn."""
+    bos = tokenizer.bos_token_id
+    start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
+    if not (turn and getattr(tokenizer, "chat_template", None)):
+        return start, []
+    said = [{"role": "user", "content": f"{ASKED}{MARK}"}]
+    whole = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    opened, closed = (tokenizer(p, add_special_tokens=False).input_ids for p in whole.split(MARK))
+    return opened if opened[:1] == start else start + opened, closed
 
 
 def _memory(

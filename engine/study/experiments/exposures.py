@@ -62,7 +62,9 @@ class Exposures:
         async with self._database.writing() as connection:
             if experiment is not None and most is not None:
                 # two who drew the same at one moment come after each other here
-                locked = sa.select(ExperimentRow.id).filter_by(study=self._study.id, id=experiment.id)
+                locked = sa.select(ExperimentRow.id).filter_by(
+                    study=self._study.id, id=experiment.id
+                )
                 await connection.execute(locked.with_for_update())
                 of = taken(self._study.id, experiment.id, step, self._database.clock())
                 if len((await connection.execute(of.where(Exposure.item == item))).all()) >= most:
@@ -259,7 +261,7 @@ class Exposures:
         return {found.job_id: found.id for found in await self._database.rows(query)}
 
 
-def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[tuple[str | None]]:
+def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[str | None]:
     """Find the items of a step, once for each who judged it, or may still."""
     waiting = Exposure.state.in_(("made", "delivered")), Exposure.made_at > now - OPEN_SECONDS
     judged = Exposure.state == "voted", Exposure.void_reason == PRACTICE, sa.and_(*waiting)

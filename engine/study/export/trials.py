@@ -100,7 +100,9 @@ def _judged(row: Row, votes: Sequence[Row]) -> Row:
 def _answered(said: Mapping[Asked, Any], questions: Mapping[Asked, Question]) -> Row:
     numbers = [int(value) for value in said.values() if value is not None and value.isdecimal()]
     each = {question: value for (_, _, question), value in said.items()}
-    wide = {".".join(of): _typed(questions[of], value) for of, value in said.items() if of in questions}
+    wide = {
+        ".".join(of): _typed(questions[of], value) for of, value in said.items() if of in questions
+    }
     return {"value": numbers[0] if numbers else None, "answers": each or None, **wide}
 
 
@@ -134,9 +136,7 @@ def _annotations(
         }
 
 
-def questions_of(
-    experiments: Iterable[Row], *, about: bool | None = None
-) -> dict[Asked, Question]:
+def questions_of(experiments: Iterable[Row], *, about: bool | None = None) -> dict[Asked, Question]:
     """Read the questions of the frozen files, as they are: another version may have checked them.
 
     `about` says whether only those about an item are meant, or only the others.
