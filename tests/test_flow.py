@@ -11,7 +11,7 @@ import pytest
 from flows import FLOW, buttons, judged, labelled, make_flow, press, say
 from studied import agree, clock, talk  # noqa: F401 - fixtures
 from talking import told
-from test_comparing import person, rows
+from test_comparing import paired, person, rows
 
 from bot.chat import make_context
 from bot.messages.buttons import Verb
@@ -194,8 +194,9 @@ async def test_a_number_typed_at_a_question_is_an_answer_or_is_asked_again(
     await agree(talk, who)
     said = await say(talk, "/study join", who)
     stories = await rows(talk, InteractionRow)
-    asked = await say(talk, "30", who)
-    assert "cannot read that" in asked.text and "How often" in asked.text
+    for odd in ("30.", "3)", "#3", "3/5", "4!", "(4)", "４", "1 3", "2-3", "30"):
+        asked = await say(talk, odd, who)
+        assert "cannot read that" in asked.text and "How often" in asked.text
     assert labelled(asked, "never") == labelled(said, "never")
     said = await press(talk, labelled(asked, "never"), who)
     said = await say(talk, "44", who)
@@ -210,3 +211,34 @@ async def test_a_number_typed_at_a_question_is_an_answer_or_is_asked_again(
     assert row.value == "4"
     assert len(await rows(talk, QuestionnaireAnswer, question="good")) == before + 1
     assert await rows(talk, InteractionRow) == stories
+
+
+@chat
+@pytest.mark.parametrize("agreed", [True, False])
+async def test_a_number_typed_at_a_guess_a_pair_or_a_form_is_asked_again(
+    talk: ChatService, agreed: bool
+) -> None:
+    who = replace(person(f"outside of flows, {agreed}"), platform="discord")
+    form = await say(talk, "/consent", who)
+    for _ in range(5):
+        again = await say(talk, "30", who)
+        assert (again.text.split("\n")[-1], again.ask) == (form.text.split("\n")[-1], form.ask)
+        form = await press(talk, again.ask[0 if agreed else 1].press, who)
+        if not form.ask:
+            break
+    guess = await say(talk, "/guess", who)
+    assert (await say(talk, "2", who)).rows == guess.rows
+    await press(talk, buttons(guess)["real"], who)  # and then: how sure, from 1 to 6?
+    guess = await say(talk, "5", who)
+    await press(talk, buttons(await press(talk, buttons(guess)["real"], who))["real.5"], who)
+    pair = await paired(talk, who)
+    assert (await say(talk, "2", who)).rows == pair.rows
+    chosen = await press(talk, buttons(pair)["b"], who)
+    assert (await say(talk, "(2)", who)).rows == chosen.rows
+    await press(talk, buttons(chosen)["reveal"], who)
+    if agreed:
+        leaving = await say(talk, "/withdraw", who)
+        assert [b.label for b in (await say(talk, "1", who)).ask] == [b.label for b in leaving.ask]
+        await press(talk, leaving.ask[0].press, who)
+    *_, story = await told(talk, "2", who)
+    assert not isinstance(story, Reply), "where nothing is asked, it is what it was: a request"

@@ -134,6 +134,14 @@ async def test_a_button_for_no_answer_says_that_it_has_expired(talk: ChatService
     assert gone.deletes
 
 
+async def test_a_number_typed_at_a_guess_is_no_story_where_no_study_runs_either(
+    talk: ChatService, who: Who
+) -> None:
+    [guess] = await told(talk, "/guess", who)
+    [again] = await told(talk, "5", who)
+    assert (again.text, again.rows) == (guess.text, guess.rows)
+
+
 async def test_groups_and_private_chats_never_mix(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     alone = replace(who, place="in private", alone=True)

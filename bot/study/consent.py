@@ -4,6 +4,7 @@ A form's state stands in its buttons (see engine.study.consent.consent): whose i
 asks about, what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
@@ -85,6 +86,7 @@ async def _form(
     """Ask the next question, or show what was answered and the button that saves it."""
     replaces = bool(form)
     form = form or await chat.agreements.form(*who.account)
+    chat.asks(who, partial(_form, chat, text, answers, form=form))
     head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
 
     def choice(letters: str, label: str) -> Any:
@@ -132,6 +134,7 @@ async def consent_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
     _asking(chat, who)
+    chat.asks(who)
     agreements = chat.agreements
     if digest == OPEN:
         if letters == "invited":

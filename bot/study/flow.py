@@ -1,5 +1,6 @@
 """A flow in chat: one step after the other, from the start link to the code, found by the record."""
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from bot.study import ballot
 from bot.study.consent import consent, study_here
 from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
-from bot.study.questionnaire import NUMBER, Meant
+from bot.study.questionnaire import NUMBER, PENDING_SECONDS, Meant
 from engine.errors import AskerError, MediaError
 from engine.moderation import Content, Stage
 from engine.study.experiments.eligibility import Candidate
@@ -104,7 +105,10 @@ async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
     chosen = await chat.questions.numbered(text, who)
     if isinstance(chosen, Press):
         return await answered(chat, chosen, who)
-    return chosen or (await _under_way(chat, who) if who.alone else None)
+    shown = chosen or (await _under_way(chat, who) if who.alone else None)
+    at, place, again = chat.open.get(who.account, (0.0, "", None))
+    late = time.monotonic() - at > PENDING_SECONDS
+    return shown if shown or again is None or late or place != who.place else await again(who)
 
 
 async def answered(

@@ -2,7 +2,9 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.locales import spoken, words
@@ -48,8 +50,10 @@ class Guess:
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(self, services: "Services", questions: "Questions") -> None:
-        self._services = services
+    def __init__(
+        self, services: "Services", questions: "Questions", asks: Callable[..., None]
+    ) -> None:
+        self._services, self._asks = services, asks
         self._questions = questions
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
@@ -86,6 +90,7 @@ class GuessGame:
 
     async def _asked(self, guess: Guess, who: Who) -> Reply:
         text, pictures = await shown_item(self._services, guess.item)
+        self._asks(who, partial(self.again, guess.id))
         notice = words(f"guess.notice_{guess.reveal}", who.locale)
         kinds = (
             button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
@@ -173,6 +178,7 @@ class GuessGame:
             self._played[who.account] = played
             score = score_of([(kind, answer) for _, kind, answer in played])
         guess.over = True
+        self._asks(who)
         source = {n: spoken(getattr(item, n), who.locale) for n in ("source", "licence")}
         parts = [
             words("guess.right" if said == item.kind else "guess.wrong", who.locale),

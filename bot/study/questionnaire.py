@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 HEAD = re.compile(r"(?:(?P<letter>[bar])|s(?P<step>\d{1,2})-|(?P<rate>e))(?P<place>\d{0,2})", re.A)
-NUMBER = re.compile(r"[+-]?\d{1,9}(?:[.,]\d{1,9})? ?%?", re.A)
+NUMBER = re.compile(r"[\W_]{0,3}\d[\d\W_]{0,20}")
 WIDE = 12  # a choice with longer words than this has a row of its own
 PENDING_SECONDS = 1800.0
 MOST = 1_000

@@ -31,7 +31,8 @@ class StudyHooks(ChatStudy):
         return await treat(self.chat, command, plan, who)
 
     async def heard(self, command: Command, who: Who) -> Reply | GoOn | None:
-        if not (self.title and isinstance(command, Generate) and command.free):
+        asked = bool(self.title or self.chat.open)
+        if not (asked and isinstance(command, Generate) and command.free):
             return None
         from bot.study.flow import heard
 

@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ CODES = (
 KEEP, DELETE = "keep", "delete"
 
 
-async def withdraw(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
+async def withdraw(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     """End it at once, and ask about what there is."""
     study_of(chat, who)
     agreements = chat.agreements
@@ -42,6 +43,7 @@ async def withdraw(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     channel = "private" if who.alone else "aside"
     debriefs = await chat.debriefs.all_told(who)
     await agreements.withdraw(*who.account, channel)
+    chat.asks(who, partial(withdraw, chat, command))
     form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)
     ask = tuple(
@@ -58,6 +60,7 @@ async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     mark, what, _ = parts_of(press.argument)
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
+    chat.asks(who)
     agreements = chat.agreements
     if await agreements.standing(*who.account, press.job):
         raise AskerError(words("study.older_withdrawal", who.locale))
