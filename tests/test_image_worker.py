@@ -100,9 +100,9 @@ asyncio.run(main())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory by Linux's means")
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # from 150 to 270 MiB the sparing way alone has room
     ("spare", "told"),
-    [(2000, r"finished +False"), (170, r"finished +True"), (80, r"failed .*--size 512.* True")],
+    [(2000, r"finished +False"), (210, r"finished +True"), (80, r"failed .*--size 512.* True")],
 )
 def test_what_little_memory_cannot_hold_is_tried_sparingly_then_told(
     tiny, tmp_path, spare, told
