@@ -12,6 +12,7 @@ import pytest
 
 from bot.locales import language_of, languages, spoken, words
 from bot.messages.buttons import Verb
+from bot.messages.wording import styles
 from engine.errors import APOLOGY, KIND_SENTENCE
 from engine.events import UNSERVED
 from engine.queues.dispatcher import LOADING
@@ -43,6 +44,16 @@ def test_every_button_and_command_has_its_words_within_the_platforms_limits(lang
         assert 0 < len(words(f"commands.{key}", language)) <= 100  # Discord's limit
     options = [key for key in table("en")["discord"] if key.startswith("option_")]
     assert options and all(0 < len(words(f"discord.{key}", language)) <= 100 for key in options)
+
+
+def test_every_shipped_expert_is_told_in_italian(registry) -> None:
+    listed = styles(registry, "it-IT")
+    assert all(
+        e.about_it and e.about_it in listed and e.about not in listed for e in registry.experts
+    )
+    assert registry["newsroom"].said("title", "it") == "un articolo di cronaca"
+    assert registry["poe"].said("title", "it") == "Edgar Allan Poe", "a name is the same"
+    assert registry["newsroom"].said("title", "fr") == "a news report"
 
 
 def test_an_unknown_language_or_a_missing_word_is_english() -> None:

@@ -56,7 +56,10 @@ def footer(
     locale: str = "en",
 ) -> str:
     """Say who wrote, why (or that `reason`), how fast; and that a machine did."""
-    parts = [words("footer.ai", locale), words("footer.manner", locale, title=expert.title)]
+    parts = [
+        words("footer.ai", locale),
+        words("footer.manner", locale, title=expert.said("title", locale)),
+    ]
     parts.append(reason or short_reason(route, locale))
     if isinstance(final, Cancelled):
         return " · ".join(parts)
@@ -83,7 +86,7 @@ def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
     route = answer.route
     if route.rule.startswith(f"{ARM}:"):
         return words("why.blind", locale)
-    who = _title(registry, route.expert)
+    who = _title(registry, route.expert, locale)
     said = ", ".join(
         words("why.said", locale, words=m.words, place=m.start + 1) for m in route.evidence
     )
@@ -94,7 +97,7 @@ def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
     lines += _near(route, registry, locale)
     for other in (one for one in route.runners_up if one.matches):
         heard = ", ".join(f"“{m.words}”" for m in other.matches)
-        title = _title(registry, other.expert)
+        title = _title(registry, other.expert, locale)
         lines.append(words("why.other", locale, title=title, heard=heard))
     lines.append(words("why.seed", locale, seed=answer.job.seed, version=route.router_version))
     return "\n".join(lines)
@@ -104,7 +107,9 @@ def _near(route: Route, registry: Registry, locale: str) -> list[str]:
     """Tell what was nearest in meaning, what came next, and how far apart they are."""
     lines = []
     for place, near in enumerate(route.nearest[:2]):
-        title = _title(registry, near.expert) if near.expert else words("why.nobody", locale)
+        title = (
+            _title(registry, near.expert, locale) if near.expert else words("why.nobody", locale)
+        )
         key, score = ("why.nearest", "why.next")[place], f"{near.score:.2f}"
         lines.append(words(key, locale, title=title, example=near.example, score=score))
     if lines:
@@ -114,9 +119,9 @@ def _near(route: Route, registry: Registry, locale: str) -> list[str]:
     return lines
 
 
-def _title(registry: Registry, name: str) -> str:
+def _title(registry: Registry, name: str, locale: str) -> str:
     expert = registry.named(name)
-    return expert.title if expert else name
+    return expert.said("title", locale) if expert else name
 
 
 def styles(registry: Registry, locale: str = "en") -> str:
@@ -127,7 +132,8 @@ def styles(registry: Registry, locale: str = "en") -> str:
             default = words("help.default_style", locale) if place == 0 else ""
             called = words("help.called_by", locale, keywords=", ".join(expert.keywords[:8]))
             call = f"/{command} --style {expert.name}{default}"
-            lines += [f"{call}: {expert.title}. {expert.about}", f"    {called}"]
+            title, about = (expert.said(name, locale) for name in ("title", "about"))
+            lines += [f"{call}: {title}. {about}", f"    {called}"]
     return "\n".join(lines)
 
 
@@ -174,7 +180,7 @@ def _options_help(registry: Registry, locale: str, command: str = "") -> str:
 
 def _generate_help(registry: Registry, command: str, locale: str, most: int) -> str:
     """Name who writes; more than `most` are only counted, for a list of commands is one message."""
-    titles = [expert.title for expert in registry.of_command(command)]
+    titles = [expert.said("title", locale) for expert in registry.of_command(command)]
     manner = (
         words("footer.manner", locale, title=", ".join(titles))
         if len(titles) <= most

@@ -137,7 +137,10 @@ def _styles(context: Context, press: Press, answer: Answer, who: Who) -> Reply:
     others = [expert for expert in experts if expert.name != answer.route.expert]
     if not others:
         return Reply(words("talk.one_style", who.locale), private=True)
-    ask = tuple(button(Verb.STYLE, press.job, e.name, label=e.title) for e in others[:20])
+    ask = tuple(
+        button(Verb.STYLE, press.job, e.name, label=e.said("title", who.locale))
+        for e in others[:20]
+    )
     return Reply(words("talk.which_style", who.locale), private=True, ask=ask)
 
 

@@ -153,7 +153,7 @@ def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
         try:
             about = words(f"commands.{name}", locale)
         except KeyError:  # a command that only a card knows
-            titles = ", ".join(e.title for e in registry.of_command(name))
+            titles = ", ".join(e.said("title", locale) for e in registry.of_command(name))
             about = words("telegram.of_a_card", locale, names=titles)
         made.append(BotCommand(name, about[:LONGEST]))
     return made

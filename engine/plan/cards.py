@@ -130,6 +130,8 @@ class Expert:
     rights: Rights
     profiles: dict[str, Weights]
     about: str = ""
+    title_it: str = ""
+    about_it: str = ""
     order: int = 100
     keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
     routing: Routing = field(default_factory=Routing)
@@ -143,6 +145,11 @@ class Expert:
     @property
     def aliases(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.name, self.title, *self.keywords)))
+
+    def said(self, name: str, locale: str) -> str:
+        """Give `title` or `about` in the reader's language, as far as the card has it."""
+        italian = getattr(self, f"{name}_it") if locale.startswith("it") else ""
+        return str(italian or getattr(self, name))
 
 
 _EXPERT = TypeAdapter(Expert)
