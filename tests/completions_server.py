@@ -20,7 +20,7 @@ WORDS = [
 
 @dataclass
 class Fault:
-    """What happens instead of an answer. `after`: so many words come first."""
+    """What happens instead of an answer. `after`: so many words come first; a status hangs before it."""
 
     status: int = 0
     retry_after: str = ""
@@ -82,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         fault = service.fault(body)
         if fault.status:
+            time.sleep(fault.hang)
             head = {"retry-after": fault.retry_after} if fault.retry_after else {}
             self._json(fault.status, {"error": {"message": fault.message}}, head)
             return

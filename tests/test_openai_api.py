@@ -22,7 +22,7 @@ from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.settings import Settings, read_settings
 
-Open = Callable[[TextServer], Awaitable[OpenAIBackend]]
+Open = Callable[..., Awaitable[OpenAIBackend]]
 QUICK = Patience(connect=1.0, silence=0.5, first_retry=0.01, longest_retry=0.1, tries=3)
 
 
@@ -46,11 +46,11 @@ async def opened(settings: Settings, registry: Registry) -> AsyncIterator[Open]:
     """Open a backend on a server; it is closed when the test is over."""
     made: list[OpenAIBackend] = []
 
-    async def opening(server: TextServer) -> OpenAIBackend:
+    async def opening(server: TextServer, patience: Patience = QUICK) -> OpenAIBackend:
         chosen = settings.model_copy(
             update={"text_server": server.address, "text_server_key": SecretStr("s3cret")}
         )
-        made.append(OpenAIBackend(chosen, registry, QUICK))
+        made.append(OpenAIBackend(chosen, registry, patience))
         await made[-1].load()
         return made[-1]
 
@@ -123,6 +123,30 @@ async def test_llama_cpps_adapters_are_chosen_by_number(opened) -> None:
         assert final.tokens_out == 36, "counted here, for it did not say"
 
 
+async def test_llama_cpps_numbers_are_those_of_the_server_that_is_there_now(opened) -> None:
+    """Started again it may have others, and passes over a number that it does not know."""
+    fern, moss = ({"path": f"/w/{name}.gguf", "scale": 1.0} for name in ("fern", "moss"))
+    with text_server(
+        models=("/w/base.gguf",), loras=[fern | {"id": 0}, moss | {"id": 1}]
+    ) as server:
+        backend = await opened(server)
+        await run(backend, a_job("moss"))
+        server.loras = [fern | {"id": 0}]
+        with pytest.raises(ModelError, match="no model moss"):
+            await run(backend, a_job("moss"))
+        server.loras = [moss | {"id": 0}, fern | {"id": 1}]
+        final = (await run(backend, a_job("moss")))[-1]
+        assert server.asked[-1]["lora"] == [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.0}]
+        assert final.base_digest == "server:base.gguf", "and no folder of the server's machine"
+        server.faults += [Fault(model="other")]
+        with pytest.raises(ModelError, match="answered as other"):
+            await run(backend, a_job("moss"))
+        server.loras = None
+        with pytest.raises(ModelError, match="does not list its adapters"):
+            await run(backend, a_job("moss"))
+        assert len(server.asked) == 3, "without a list it would answer with all adapters at once"
+
+
 async def test_llama_cpps_prompt_cache_brings_no_other_adapters_words(opened) -> None:
     loras = [
         {"id": n, "path": f"/w/{name}.gguf", "scale": 1.0}
@@ -189,9 +213,14 @@ async def test_a_plain_job_asks_for_the_base_without_an_adapter(server, opened) 
 @pytest.mark.parametrize("status", [429, 503, 500])
 async def test_a_busy_server_is_asked_again_later(server, opened, status) -> None:
     backend = await opened(server)
-    server.faults += [Fault(status=status, retry_after="0.05"), Fault(status=status)]
+    server.faults += [Fault(status=status, retry_after="0.3"), Fault(status=status)]
+    server.faults += [Fault(status=status, retry_after="Fri, 27 Nov 2026 13:00:00 GMT")]
+    began = time.monotonic()
     assert isinstance((await run(backend, a_job()))[-1], Finished)
-    assert len(server.asked) == 3
+    assert len(server.asked) == 4
+    assert time.monotonic() - began > 0.3, (
+        "as long as it says, though our own first pause is shorter"
+    )
 
 
 async def test_a_server_that_stays_busy_is_told(server, opened) -> None:
@@ -228,11 +257,14 @@ async def test_a_cancel_closes_the_stream_at_once(server, opened) -> None:
 
 
 async def test_a_cancel_is_noticed_while_the_server_hangs(server, opened) -> None:
-    backend = await opened(server)
-    server.faults += [Fault(after=2, hang=30)]
+    backend = await opened(server, Patience())  # of a minute
+    server.faults += [Fault(after=2, hang=30), Fault(status=503, hang=30)]
     began = time.monotonic()
     events = await run(backend, a_job(), stop_after=2)
     assert isinstance(events[-1], Cancelled)
+    stop = threading.Event()  # before its first word: llama.cpp's answers nothing until then
+    asyncio.get_running_loop().call_later(0.3, stop.set)
+    assert isinstance([event async for event in backend.generate(a_job(), stop)][-1], Cancelled)
     assert time.monotonic() - began < 25, "it did not wait for the server"
 
 

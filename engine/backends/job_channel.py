@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 
 from engine.events import Event, Loading, Text, is_final
 from engine.plan.job import Job
+from engine.shutdown import end
 
 Item = Event | BaseException
 STOP_SECONDS = 0.02  # how soon a stop is noticed while nothing comes
@@ -87,3 +89,20 @@ def _read_out(sent: list[tuple[JobChannel, list[Item]]]) -> None:
     for channel, items in sent:
         for item in items:
             channel._inbox.put_nowait(item)
+
+
+async def until(stream: AsyncGenerator[Event], stop: threading.Event) -> AsyncGenerator[Event]:
+    """Give the stream's events until `stop` is set, noticed even while nothing comes."""
+    async with aclosing(stream):
+        while not stop.is_set():
+            coming = asyncio.ensure_future(anext(stream))
+            try:
+                while not coming.done() and not stop.is_set():
+                    await asyncio.wait({coming}, timeout=STOP_SECONDS)
+                if not coming.done():
+                    return
+                yield coming.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                await end(coming)

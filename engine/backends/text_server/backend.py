@@ -5,16 +5,16 @@ takes the adapter's number with every request. The text ends by our own rules, s
 as soon as they say so; closing it is also how a job is cancelled, and frees the server at once.
 """
 
-import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from engine.backends.job_channel import STOP_SECONDS, stopped
+from engine.backends.job_channel import stopped, until
 from engine.backends.row_sampler import BREAKERS, wanted
 from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_server.retry import Answer, Patience, TryAgain, shorten, trouble
@@ -24,7 +24,6 @@ from engine.events import Event
 from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
-from engine.shutdown import end
 from engine.weights.bases import unpinned
 
 if TYPE_CHECKING:
@@ -84,27 +83,40 @@ class OpenAIBackend:
         return self._client
 
     async def load(self) -> None:
-        import openai
-
-        client = self._connect()
+        self._connect()
         try:
-            cards = [model async for model in client.models.list()]
-            served = [card.id for card in cards]
-            parents = {card.id: getattr(card, "parent", None) for card in cards}  # vLLM says
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+            served = await self._learn()
+        except TryAgain as error:
             raise ModelError(
-                f"The text server at {self._where} does not answer ({type(error).__name__}). Start it, "
+                f"The text server at {self._where} does not answer ({error}). Start it, "
                 "or correct PASTICHE_TEXT_SERVER."
             ) from error
-        experts = [e for e in self._registry.experts if e.medium == "text"]
-        self._numbered = number([e.name for e in experts], await self._page("lora-adapters"))
-        for expert in experts:
-            self._find(expert, served, parents.get(expert.name))
-        if missing := [e.name for e in experts if e.name not in self._models]:
+        experts = [e.name for e in self._registry.experts if e.medium == "text"]
+        if missing := [name for name in experts if name not in self._models]:
             told = self._missing(", ".join(missing), served)
             if not self._models:
                 raise ModelError(told)
             log.warning(told)
+
+    async def _learn(self) -> list[str]:
+        """Read what the server has; gives its models. Raises TryAgain, ModelError."""
+        import openai
+
+        assert self._client is not None
+        try:
+            cards = [model async for model in self._client.models.list()]
+            served = [card.id for card in cards]
+            parents = {card.id: getattr(card, "parent", None) for card in cards}  # vLLM says
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+            raise TryAgain(type(error).__name__) from error
+        experts = [e for e in self._registry.experts if e.medium == "text"]
+        numbered = number([e.name for e in experts], await self._page("lora-adapters"))
+        if numbered is None and self._numbered is not None:
+            raise TryAgain("it does not list its adapters")  # asked for none it would take all
+        self._numbered, self._models, self._bases = numbered, {}, {}
+        for expert in experts:
+            self._find(expert, served, parents.get(expert.name))
+        return served
 
     def _find(self, expert: Expert, served: list[str], parent: str | None) -> None:
         name, weights = expert.name, self._registry.weights(expert)
@@ -142,18 +154,18 @@ class OpenAIBackend:
             return None
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        model = (self._bases if job.plain else self._models).get(job.expert)
-        if model is None:
-            what = f"for the base of {job.expert}" if job.plain else job.expert
-            raise ModelError(self._missing(what, sorted(self._models.values())))
         answer = Answer(job, prompt=job.prompt, head=len(job.prompt) - len(job.beginning))
         yield answer.start()
-        tries = 0
+        tries, model = 0, ""
         while not answer.ended and not stop.is_set():
             await self._ready(stop)
             before = answer.tokens
             try:
-                async with aclosing(self._stream(model, answer, stop)) as events:
+                if self._numbered:  # started again, it may number its adapters otherwise
+                    await self._learn()
+                name = self._name(job)
+                model = model or name
+                async with aclosing(until(self._stream(model, answer), stop)) as events:
                     async for event in events:
                         yield event
             except TryAgain as fault:
@@ -170,8 +182,17 @@ class OpenAIBackend:
         if stop.is_set() and not answer.ended:
             yield answer.cancelled()
         else:
-            base = f"server:{self._bases.get(job.expert, model)}"
+            base = self._bases.get(job.expert, model)
+            path = PureWindowsPath(base)  # llama.cpp's server may name itself by its file
+            base = f"server:{path.name if path.anchor else base}"
             yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
+
+    def _name(self, job: Job) -> str:
+        """Give the server's name of the model that is asked. Raises ModelError."""
+        if model := (self._bases if job.plain else self._models).get(job.expert):
+            return model
+        what = f"for the base of {job.expert}" if job.plain else job.expert
+        raise ModelError(self._missing(what, sorted(self._models.values())))
 
     async def _ready(self, stop: threading.Event) -> None:
         """Wait, if it is known that the server will come back."""
@@ -179,9 +200,7 @@ class OpenAIBackend:
     def _failed(self, fault: TryAgain) -> None:
         """Hear of a stream that broke off, or did not begin."""
 
-    async def _stream(
-        self, model: str, answer: Answer, stop: threading.Event
-    ) -> AsyncGenerator[Event]:
+    async def _stream(self, model: str, answer: Answer) -> AsyncGenerator[Event]:
         """Ask once, going on from what was written before. Raises TryAgain, ModelError."""
         import openai
 
@@ -197,21 +216,19 @@ class OpenAIBackend:
             raise trouble(error) from error
         heard = False
         try:
-            async with aclosing(until(stream, stop)) as chunks:
-                async for chunk in chunks:
-                    heard = heard or bool(chunk.choices or chunk.usage)
-                    if event := self._hear(model, answer, chunk):
-                        yield event
-                    if answer.ended:
-                        return
+            async for chunk in stream:
+                heard = heard or bool(chunk.choices or chunk.usage)
+                if event := self._hear(model, answer, chunk):
+                    yield event
+                if answer.ended:
+                    return
         except openai.APIError as error:
             raise TryAgain(type(error).__name__) from error
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise TryAgain("it sent something that is no completion") from error
         finally:
             await stream.close()
-        if not stop.is_set():
-            raise TryAgain("it broke off" if heard else "it sent nothing")
+        raise TryAgain("it broke off" if heard else "it sent nothing")
 
     def _wish(self, model: str, answer: Answer) -> dict[str, Any]:
         """Make the request: OpenAI's own options, then those that the three servers know besides."""
@@ -245,7 +262,7 @@ class OpenAIBackend:
         }
 
     def _hear(self, model: str, answer: Answer, chunk: Any) -> Event | None:
-        if chunk.model and chunk.model != model and self._numbered is None:
+        if chunk.model and chunk.model != model:
             raise ModelError(
                 f"The text server at {self._where} answered as {chunk.model} when {model} was asked."
             )
@@ -271,20 +288,3 @@ class OpenAIBackend:
             return ""
         numbered = self._numbered.of.get(job.expert) if self._numbered else None
         return f"server:{numbered[1] if numbered else model}"
-
-
-async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:
-    """Give the stream's pieces until `stop` is set, noticed even while nothing comes."""
-    pieces = aiter(stream)
-    while not stop.is_set():
-        coming = asyncio.ensure_future(anext(pieces))
-        try:
-            while not coming.done() and not stop.is_set():
-                await asyncio.wait({coming}, timeout=STOP_SECONDS)
-            if not coming.done():
-                return
-            yield coming.result()
-        except StopAsyncIteration:
-            return
-        finally:
-            await end(coming)
