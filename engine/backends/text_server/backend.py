@@ -183,7 +183,7 @@ class OpenAIBackend:
             yield answer.cancelled()
         else:
             base = self._bases.get(job.expert, model)
-            path = PureWindowsPath(base)  # llama.cpp's server may name itself by its file
+            path = PureWindowsPath(base)  # of a file or folder; where it lies is on no record
             base = f"server:{path.name if path.anchor else base}"
             yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
 
