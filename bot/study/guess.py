@@ -1,5 +1,6 @@
 """/guess: a passage, by a person or by a model? How sure? Then what it was, and the score."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -109,7 +110,7 @@ class GuessGame:
             return await self._services.study.passages.draw(person, expert)
         had = {name for name, _, _ in self._played.get(who.account, [])}
         waiting = {g.item.id for g in self._open.values() if g.who.account == who.account}
-        left = [item for item in shipped() if item.id not in had | waiting]
+        left = [item for item in await asyncio.to_thread(shipped) if item.id not in had | waiting]
         kind = random.choice(KINDS)
         return random.choice([i for i in left if i.kind == kind] or left or [None])
 

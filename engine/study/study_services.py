@@ -1,5 +1,6 @@
 """The study's services for experiments: people, arms, exposures, passages, questionnaires."""
 
+import asyncio
 from pathlib import Path
 
 from engine.ledger.transactions import Database
@@ -33,7 +34,7 @@ class StudyServices:
 
     async def open(self) -> None:
         await self.experiments.load()
-        await self.passages.add(shipped())
+        await self.passages.add(await asyncio.to_thread(shipped))
         every = self.experiments.all
         frozen = {s.stimuli for e in every if e.id in self.experiments.frozen for s in e.steps}
         problems = await self.stimuli.load(frozen - {""})

@@ -10,6 +10,7 @@ import statistics
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
@@ -117,6 +118,7 @@ def read_items(text: str, name: str) -> tuple[Item, ...]:
         raise SetupError(f"{name}: {mistake(error)}") from None
 
 
+@cache
 def shipped() -> tuple[Item, ...]:
     folder = files("engine.study.passages")
     found = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
