@@ -41,6 +41,8 @@ def test_a_study_is_opened_tried_and_ended_from_the_command_line(tmp_path: Path)
     assert '--title "..."' in study("open", "pilot", code=1)
     told = study("open", "pilot", *FACTS)
     assert "PASTICHE_STUDY=pilot" in told
+    fields = "duration, risks, compensation, approval, controller, complaint"
+    assert f"so people are not told: {fields}.\n" in told
     [key] = (tmp_path / "config").rglob("*study-pilot.key")
     assert key.stat().st_mode & 0o077 == 0
     assert "blanked: 0 would go" in study("retention", "--dry-run")

@@ -60,6 +60,9 @@ def open_command(
             f"Consent text, {text.locale}: version {text.version}, SHA-256 {text.sha256[:16]}…\n"
             for text in study.texts.values()
         )
+        unset = [of for of, value in study.file if value == "" and not of.endswith("_it")]
+        if unset:
+            texts += f"Not set in study.toml, so people are not told: {', '.join(unset)}.\n"
         if missing := ", ".join(not_italian(study.file.model_dump())):
             texts += f"In Italian are missing, and are said in English: {missing}.\n"
         sys.stdout.write(
@@ -203,9 +206,7 @@ def close_command(study: StudyOption = "") -> None:
             return len(await services.experiments.progress())
 
         count = on_study(settings, closed)
-        sys.stdout.write(
-            f"{settings.study} is closed; units that were enrolled: {count}. Start the bot again.\n"
-        )
+        sys.stdout.write(f"{settings.study} is closed; units that were enrolled: {count}.\n")
 
 
 @study_app.command("plan")

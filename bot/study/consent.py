@@ -84,6 +84,8 @@ async def _form(
     opening: str = "",
 ) -> Reply:
     """Ask the next question, or show what was answered and the button that saves it."""
+    if await chat.agreements.closed():
+        raise AskerError(words("study.none", who.locale))
     replaces = bool(form)
     form = form or await chat.agreements.form(*who.account)
     chat.asks(who, partial(_form, chat, text, answers, form=form))

@@ -154,7 +154,7 @@ async def erase_study(settings: Settings, study: str, forgetting: Forgetting) ->
 
 
 async def close_study(database: Database, study: str) -> None:
-    """Collect nothing more, from the next start of the bot on; what is there stays, and rights to it."""
+    """Collect nothing more, in whatever process; what is there stays, and rights to it."""
     unset = sa.update(StudyRow).where(StudyRow.id == study, StudyRow.closed_at.is_(None))
     await database.change(unset.values(closed_at=database.clock()))
 

@@ -83,7 +83,6 @@ class Study:
     texts: dict[str, ConsentText]
     key: bytes | None
     why: str = ""
-    closed: bool = False
 
     def __repr__(self) -> str:
         return f"Study({self.id!r}, {'with' if self.key else 'without'} key)"
@@ -208,8 +207,7 @@ async def open_study(settings: Settings, database: Database) -> Study | None:
             await add(connection, StudyRow, values)
         row = await study_row(database, settings.study)
     own_key, why = key_of(settings, settings.study, row)
-    closed = row is not None and row.closed_at is not None
-    return Study(id=settings.study, file=file, texts=texts, key=own_key, why=why, closed=closed)
+    return Study(id=settings.study, file=file, texts=texts, key=own_key, why=why)
 
 
 async def study_row(database: Database, study: str) -> sa.Row[tuple[object, ...]] | None:

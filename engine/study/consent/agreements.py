@@ -65,6 +65,10 @@ class Agreements:
         last = await self.last(platform, asker)
         return consent.form_after(str(ULID()), last.id if last else 0)
 
+    async def closed(self) -> bool:
+        async with self._database.reading() as connection:
+            return await consent.closed(connection, self.running)
+
     async def standing(self, platform: str, asker: str, form: str) -> str:
         """Tell whether a form may still be answered: "", or "saved", or "older"."""
         name = self.running.pseudonym(platform, asker)
@@ -88,8 +92,8 @@ class Agreements:
         now = self._database.clock()
         async with self._database.writing() as connection:
             before = await consent.answered_since(connection, self.running, name, form)
-            if before:
-                return before
+            if before or await consent.closed(connection, self.running):
+                return before or "older"
             facts = {"form": form, "platform": platform, "channel": channel, "at": now}
             done = await consent.grant(connection, self.running, name, answers, text, facts)
             lookup = self._database.vault.lookup(platform, asker)
@@ -106,7 +110,7 @@ class Agreements:
     async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
         """Note "invited" or "lapsed" if it is time to ask, in places that take part only."""
         study = self.study
-        if study is None or study.key is None or study.closed:
+        if study is None or study.key is None:
             return ""
         name = study.pseudonym(platform, asker)
         lookup = self._database.vault.lookup(platform, asker)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import add, put
 from engine.study.study import ConsentText, Study
-from engine.study.tables import ConsentRow, InvitationRow, StudyLinkRow, StudyPlaceRow
+from engine.study.tables import ConsentRow, InvitationRow, StudyLinkRow, StudyPlaceRow, StudyRow
 
 MONTH_SECONDS = 30 * 86400.0
 QUESTIONS = ("adult", "use", "excerpts", "linkage")  # in the order in which they are asked
@@ -107,7 +107,15 @@ async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
     return await connection.scalar(query) or pseudonym
 
 
+async def closed(connection: AsyncConnection, study: Study) -> bool:
+    """Tell whether the study was closed, by whatever process."""
+    query = sa.select(StudyRow.closed_at).where(StudyRow.id == study.id)
+    return await connection.scalar(query) is not None
+
+
 async def live_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
+    if await closed(connection, study):
+        return None
     consent = await last_consent(connection, study, pseudonym)
     return consent if consent is not None and consent.live else None
 
@@ -199,7 +207,8 @@ async def due_invitation(
 ) -> str:
     """Tell what it is time for: "invited", "lapsed" (an older text) or ""; a writer holds the row."""
     consent = await last_consent(connection, study, pseudonym)
-    if consent is not None and not (consent.granted and consent.lapsed):
+    lapsed = consent is not None and consent.granted and consent.lapsed
+    if not (consent is None or lapsed) or await closed(connection, study):
         return ""
     kind = "invited" if consent is None else "lapsed"
     query = sa.select(InvitationRow.outcome, InvitationRow.at).where(

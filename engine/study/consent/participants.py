@@ -52,7 +52,7 @@ async def entitled(
     connection: AsyncConnection, study: Study | None, where: Spot | Request
 ) -> Entitled | None:
     """Find somebody's live consent, in a place that takes part; none without the study's key."""
-    if study is None or study.key is None or study.closed:
+    if study is None or study.key is None:
         return None
     pseudonym = study.pseudonym(where.platform, where.asker)
     consent = await live_consent(connection, study, pseudonym)
