@@ -71,6 +71,7 @@ def test_what_is_missing_is_named(wrong: str, told: str) -> None:
         ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "need choices"),
         ('preregistration2 = "x"', "", "preregistration2: there is no such key"),
         ('unit = "place"', "[exclude]\nfewer_exposures = 2", "it is for the unit person"),
+        ('unit = "request"', '[rating]\ntext = "?"', "ratings and codes are for the unit person"),
     ],
 )
 def test_every_mistake_is_named_with_what_is_allowed(more: str, tables: str, told: str) -> None:

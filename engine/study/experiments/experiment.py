@@ -189,8 +189,9 @@ class Experiment(_Part):
             raise ValueError("stop: must not come before start")
         if self.task == "guess" and self.unit != "person":
             raise ValueError("unit: the task guess is allocated by person")
-        if self.unit != "person" and (self.before or self.after or self.completion_code):
-            raise ValueError("unit: questions and codes are for the unit person")
+        asks = self.before or self.after or self.rating or self.completion_code
+        if self.unit != "person" and asks:
+            raise ValueError("unit: questions, ratings and codes are for the unit person")
         if self.unit != "person" and self.exclude.fewer_exposures:
             raise ValueError(
                 "unit: fewer_exposures counts one person's, so it is for the unit person"
