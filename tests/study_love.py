@@ -21,6 +21,15 @@ id = "read"
 text = "How much have you read?"
 kind = "choice"
 choices = ["Nothing", "Some", "Nearly all"]
+[[before]]
+id = "cold"
+text = "How cold is it?"
+kind = "number"
+[[before]]
+id = "whom"
+text = "Whom do you read?"
+kind = "multiple"
+choices = ["Poe", "Doyle", "Austen"]
 [[after]]
 id = "liked"
 text = "How did you like it?"
@@ -62,6 +71,8 @@ async def fill_love(database: Database, votes: str, fast: str) -> None:
             await rows.vote(name, exposure, {"+": "b", "-": "a", "t": "tie"}[vote])
             for instrument, question, value in (
                 ("before", "read", ("Nothing", "Nearly all", "Some")[number % 3]),
+                ("before", "cold", ("-3.5", "1", "2.5")[number % 3]),
+                ("before", "whom", ("Poe; Austen", "Austen", None)[number % 3]),
                 ("after", "liked", "6"),
             ):
                 asked = {

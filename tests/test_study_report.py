@@ -239,6 +239,18 @@ async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_
     assert answers.index("Nothing") < answers.index("Some") < answers.index("Nearly all")
 
 
+async def test_decimals_and_minus_signs_are_numbers_and_choices_are_counted_each_for_itself(
+    settings: Settings, database: Database
+) -> None:
+    await fill_love(database, "++-+", "....")
+    figures = Page(await page_of(settings, database)).figures
+    cold, whom = (figures[f"answers-love-before-{name}"] for name in ("cold", "whom"))
+    assert "mean answer" in cold and "alone+lora4-0.875" in cold, "(-3.5 + 1 + 2.5 - 3.5) / 4"
+    assert "Poe; Austen" not in whom and "n = 3 answers of 4 people" in whom
+    assert "add up to more" in whom and whom.index("Poe") < whom.index("Austen")
+    assert "alone+lora3123" in whom, "three answered, one would not: Poe 2, Austen 3"
+
+
 async def test_the_share_that_the_surface_tells_stands_beside_d_prime(
     settings: Settings, database: Database
 ) -> None:

@@ -1,12 +1,13 @@
 """Figures of questionnaires and scales: how each question was answered, arm by arm. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from engine.study.experiments.questionnaires import DEBRIEF
-from engine.study.experiments.questions import Question
+from engine.study.experiments.questions import BOTH, Question
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.trials import Asked, labels_of, questions_of
 from engine.study.report.estimates import Estimate, estimated
@@ -18,6 +19,8 @@ MEANS = (
     "Means, with 95 % intervals by drawing whole people anew; the line is the middle of the scale. "
     "People whom the rules exclude are left out."
 )
+SEVERAL = "Each could choose several, so that the choices add up to more than the answers."
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 MANY = 7  # values that have a colour of their own
 
 
@@ -37,7 +40,7 @@ def answers(tables: Tables) -> list[Figure]:
 def _scale(asked: Question, values: Sequence[str]) -> tuple[list[str], dict[float, str]]:
     """Give a question's choices in their order, and the ends of its scale with their words."""
     every, labels = asked.values, labels_of(asked)
-    if asked.kind == "choice":
+    if asked.kind in ("choice", "multiple"):
         return [value for value in every if value in values], {}
     ends = dict.fromkeys((every[0], every[-1])) if every and not asked.choices else ()
     return [], {float(end): "\n".join([end, labels.get(end, "")]).strip() for end in ends}
@@ -56,13 +59,17 @@ def _figure(
         by_arm.setdefault(arm, []).append(row)
     by_arm = dict(sorted(by_arm.items()))
     said = [row["value"] for row in rows if row["value"] is not None]
-    numeric = all(value.isdecimal() for value in said)
-    values = sorted(set(said), key=lambda value: (int(value), "") if numeric else (0, value))
+    numeric = not (asked and asked.choices) and all(map(NUMBER.fullmatch, said))
+    several = asked and asked.kind == "multiple"
+    parts = {value: value.split(BOTH) if several else [value] for value in said} | {None: [None]}
+    values = sorted({p for s in said for p in parts[s]}, key=float if numeric else str)
     in_order, ends = _scale(asked, values) if asked else ([], {})
-    values, numeric = in_order or values, numeric and not in_order
+    values = in_order or values
     label = "-".join(("answers", *question))
     means = {arm: _mean(own) for arm, own in by_arm.items()} if numeric and said else {}
-    counts = {arm: Counter(row["value"] for row in own) for arm, own in by_arm.items()}
+    counts = {
+        arm: Counter(p for r in own for p in parts[r["value"]]) for arm, own in by_arm.items()
+    }
     return Figure(
         name=label,
         title=asked.text if asked else f"{experiment}, {instrument}: {name}",
@@ -74,14 +81,14 @@ def _figure(
         cells=[
             (
                 arm,
-                sum(counts[arm].values()) - counts[arm][None],
+                len(own) - counts[arm][None],
                 *(interval(means[arm]) if arm in means else ("", "")),
                 counts[arm][None],
                 *(counts[arm][value] for value in values),
             )
-            for arm in by_arm
+            for arm, own in by_arm.items()
         ],
-        note=MEANS if means else "",
+        note=MEANS if means else SEVERAL if several else "",
     )
 
 
@@ -104,7 +111,7 @@ def _picture(
 
 def _mean(rows: Sequence[Row]) -> Estimate:
     """Average numbers; people with several answers are drawn with all of them."""
-    said = [(row["pseudonym"], int(row["value"])) for row in rows if row["value"] is not None]
+    said = [(row["pseudonym"], float(row["value"])) for row in rows if row["value"] is not None]
     if not said:
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
     _, person = np.unique([name for name, _ in said], return_inverse=True)
