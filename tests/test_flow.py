@@ -89,6 +89,7 @@ async def a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk)
     assert Counter((one.step, one.state) for one in exposures) == {
         ("practice", "void"): 1, ("pairs", "voted"): 2, ("tell", "voted"): 2, ("rate", "voted"): 1,
     }  # fmt: skip
+    assert all(one.visible["platform"] == "terminal" for one in exposures)
     again = await say(talk, "/study join", who)
     assert enrolment.code in again.text, "who comes again has the same code"
 

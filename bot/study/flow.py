@@ -186,6 +186,7 @@ async def _item(
     if shown is None:  # it was taken away meanwhile
         await study.exposures.void(name, "gone")
         return await go_on(chat, enrolled, person, who)
+    await study.exposures.compose(name, [], [], {"platform": who.platform})
     asked = await study.questionnaires.next(enrolled, step.id, person, about=name)
     if asked is None:
         await study.exposures.rated(name, practice=step.practice)

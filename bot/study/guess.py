@@ -92,6 +92,9 @@ class GuessGame:
     async def _asked(self, guess: Guess, who: Who) -> Reply:
         text, pictures = await shown_item(self._services, guess.item)
         self._asks(who, partial(self.again, guess.id))
+        if guess.person is not None:
+            visible = {"platform": who.platform}
+            await self._services.study.exposures.compose(guess.id, [], [], visible)
         notice = words(f"guess.notice_{guess.reveal}", who.locale)
         kinds = (
             button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS

@@ -51,7 +51,8 @@ class TreatedRequest:
         if self.note:
             await exposures.void(name, "missing")
         else:
-            await exposures.compose(name, [dict(facts)], [self.plan.job.id], {"form": "message"})
+            visible = {"form": "message", "platform": self.plan.request.platform}
+            await exposures.compose(name, [dict(facts)], [self.plan.job.id], visible)
 
     async def shown(self, event: Event | Reply) -> None:
         why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
