@@ -2,7 +2,8 @@
 
 Real ledger, enrolment, exposures, questionnaires and export's reading. What must hold after every step:
 nobody is left without an experiment while one that fits has room; who is in one goes on in it; nobody
-judges more than it has; the baseline is shut after the treatment; each arm's count is kept.
+judges more than it has; the baseline is shut after the treatment, and everything once the arms were told;
+the last word counts, though the clock jumps back; each arm's count is kept.
 """
 
 import asyncio
@@ -50,6 +51,8 @@ class ExperimentMachine(RuleBasedStateMachine):
         self.open: dict[str, tuple[str, str]] = {}  # an exposure not voted on, and whose it is
         self.voted: Counter[tuple[str, str]] = Counter()
         self.delivered: set[tuple[str, str]] = set()
+        self.told: set[tuple[str, str]] = set()
+        self.ahead = 0.0
         self.allocated: Counter[tuple[str, str]] = Counter()
         self.do(self._open())
         self.a_file_comes()
@@ -59,7 +62,7 @@ class ExperimentMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         database = await open_database(self.settings, synced=False)
-        self.ledger = Ledger(database, self.settings.media, time.time, [])
+        self.ledger = Ledger(database, self.settings.media, lambda: time.time() + self.ahead, [])
         study = await open_study(self.settings, self.ledger)
         assert study is not None
         self.study, self.services = study, StudyServices(self.ledger, study, self.folder)
@@ -98,7 +101,18 @@ class ExperimentMachine(RuleBasedStateMachine):
             self.stopped.add(which)
 
     def _through(self, name: str, who: str) -> bool:
-        return self.voted[name, who] >= EXPOSURES
+        return self.voted[name, who] >= EXPOSURES or (name, who) in self.told
+
+    @rule(seconds=st.sampled_from((-3600.0, -5.0, 5.0)))
+    def the_clock_jumps(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    @rule(who=people)
+    def is_told(self, who: str) -> None:
+        person = self._person(who)
+        for one in self.do(self.services.experiments.of_person(person)):
+            self.do(self.services.questionnaires.debriefed(one.experiment.id, person))
+            self.told.add((one.experiment.id, who))
 
     @rule(who=people, shown=st.sampled_from((True, True, True, False)))
     def asks(self, who: str, shown: bool) -> None:
@@ -134,14 +148,19 @@ class ExperimentMachine(RuleBasedStateMachine):
         else:
             self.do(self.services.exposures.void(name, "undelivered"))
 
-    @rule(which=st.integers(0, 999))
-    def votes(self, which: int) -> None:
+    @rule(which=st.integers(0, 999), jump=st.sampled_from((0.0, -60.0)))
+    def votes(self, which: int, jump: float) -> None:
         ExperimentMachine.taken += 1
         if not self.open:
             return
         name = list(self.open)[which % len(self.open)]
         unit = self.open.pop(name)
-        done = self.do(self.services.exposures.vote(name, self._person(unit[1]), "a", reveal=True))
+        person, exposures = self._person(unit[1]), self.services.exposures
+        done = self.do(exposures.vote(name, person, "b"))
+        self.ahead += jump
+        assert self.do(exposures.vote(name, person, "a", reveal=True)) == done
+        assert not (done and unit in self.told), "shut once told"
+        assert not done or self.do(exposures.get(name)).choice == "a", "the last word counts"
         self.voted[unit] += done
         assert self.voted[unit] <= EXPOSURES, "exposures are a ceiling"
 
@@ -152,7 +171,8 @@ class ExperimentMachine(RuleBasedStateMachine):
         for one in self.do(self.services.experiments.of_person(person)):
             answer = self.services.questionnaires.answer(one, "before", person, 0, choice)
             unit = one.experiment.id, who
-            assert (self.do(answer) is None) == (unit in self.delivered), "shut once delivered"
+            shut = unit in self.delivered | self.told
+            assert (self.do(answer) is None) == shut, "shut once delivered, or told"
 
     @rule(who=people)
     def is_forgotten(self, who: str) -> None:
@@ -169,6 +189,7 @@ class ExperimentMachine(RuleBasedStateMachine):
                 del kept[unit]
         self.open = {name: unit for name, unit in self.open.items() if unit[1] != who}
         self.delivered = {unit for unit in self.delivered if unit[1] != who}
+        self.told = {unit for unit in self.told if unit[1] != who}
 
     @invariant()
     def every_arm_keeps_its_count(self) -> None:

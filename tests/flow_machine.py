@@ -2,8 +2,8 @@
 
 Real ledger, flow, stimuli and panel. What must hold after every step: nobody meets anything twice; no
 step has more than it says, no stimulus more judges than are asked for, no quota more people; practice
-counts nowhere; a panel's id is one person's; who is through is through, and whoever is not has a next
-step.
+counts nowhere; a panel's id is one person's; what was answered before something was shown is shut after
+it; who is through is through, and whoever is not has a next step.
 """
 
 import asyncio
@@ -47,6 +47,8 @@ class FlowMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.through: set[str] = set()
         self.panels: dict[str, str] = {}
+        self.baseline: dict[str, bool] = {}  # of whom has one, whether it is shut
+        self.ahead = 0.0
         self.size = 12  # items of the pool
         self.do(self._open())
 
@@ -55,7 +57,7 @@ class FlowMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         database = await open_database(self.settings, synced=False)
-        self.ledger = Ledger(database, self.settings.media, time.time, [])
+        self.ledger = Ledger(database, self.settings.media, lambda: time.time() + self.ahead, [])
         study = await open_study(self.settings, self.ledger)
         assert study is not None
         self.study, self.services = study, StudyServices(self.ledger, study, self.folder)
@@ -111,7 +113,23 @@ class FlowMachine(RuleBasedStateMachine):
             self._answers(found, person, place, who)
             return
         self.do(of.flow.finish(found, person))
+        self.do(of.questionnaires.debriefed("tell", person))
         self.through.add(who)
+        self.baseline[who] = True
+
+    @rule(seconds=st.sampled_from((-3600.0, -5.0, 5.0)))
+    def the_clock_jumps(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    @rule(who=people)
+    def answers_from_before_again(self, who: str) -> None:
+        FlowMachine.taken += 1
+        person = self._person(who)
+        for one in self.do(self.services.experiments.of_person(person)):
+            if who in self.baseline:
+                given = one, "before", person, 0, str(int(who) % 2)
+                asked = self.do(self.services.questionnaires.answer(*given))
+                assert (asked is None) == self.baseline[who], "shut once something was shown"
 
     def _answers(self, found: Any, person: Any, place: Any, who: str) -> None:
         question, of = place.asked.question, self.services
@@ -120,6 +138,7 @@ class FlowMachine(RuleBasedStateMachine):
         given = found, place.step.id, person, place.asked.place, choice
         asked = self.do(of.questionnaires.answer(*given, typed=typed))
         assert asked is not None
+        self.baseline.setdefault(who, False)
         now = self.do(of.flow.answered(found, asked, person))
         if now.excluded == FULL:
             self.through.add(who)
@@ -130,6 +149,7 @@ class FlowMachine(RuleBasedStateMachine):
             self.do(of.exposures.void(name, "undelivered"))
             return
         self.do(of.exposures.delivered(name))
+        self.baseline[who] = True
         if ends == "leaves":
             assert self.do(of.flow.trial(found, step, person)) == name, (
                 "the same, when they are back"
@@ -164,6 +184,7 @@ class FlowMachine(RuleBasedStateMachine):
         self.do(gone())
         self.through.discard(who)
         self.panels.pop(who, None)
+        self.baseline.pop(who, None)
 
     async def _rows(self, table: Any) -> Any:
         async with self.ledger.reading() as connection:

@@ -155,6 +155,24 @@ async def test_people_of_one_flow_in_their_order(talk) -> None:
     await no_item_is_met_twice_and_versions_are_met_as_often(talk)
 
 
+@chat
+async def test_answers_of_an_earlier_step_are_shut_once_a_later_one_showed_something(talk) -> None:
+    who = person("shut")
+    await agree(talk, who)
+    first = await say(talk, "/study join", who)
+    said = await press(talk, labelled(first, "never"), who)
+    said = await say(talk, "44", who)
+    with pytest.raises(AskerError, match="question is closed"):
+        await press(talk, labelled(first, "often"), who)
+    name = talk.context.services.study.study.pseudonym("terminal", "shut")
+    while "Anything else" not in said.text:
+        said = await judged(talk, said, who)
+    await say(talk, "First answers come as late as they are asked for.", who)
+    given = await rows(talk, QuestionnaireAnswer, pseudonym=name)
+    assert [row.value for row in given if row.question == "reads"] == ["never"]
+    assert [row.value for row in given if row.question == "remarks"] == ["typed"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [

@@ -54,6 +54,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         ("hiding", "guess", "es", 'exposures = 2\nreveal = "none"', ""),
         ("games", "guess", "pt", "exposures = 3", ""),
         ("units", "single", "nl", 'exposures = 2\nunit = "request"', ""),
+        ("rated", "single", "sv", "exposures = 1", '[rating]\ntext = "How was it?"'),
     ):
         eligible = f'{tables}\n[eligible]\nlocales = ["{language}"]'
         text = experiment_text(name, task, more=more, tables=eligible)
@@ -174,6 +175,52 @@ async def test_an_answer_from_before_is_shut_once_the_treatment_was_delivered(ta
     name = talk.context.services.study.study.pseudonym("terminal", "c3")
     [answer] = await rows(talk, QuestionnaireAnswer, pseudonym=name)
     assert answer.value == "18 to 30"
+
+
+@chat
+async def test_nothing_is_said_otherwise_by_who_was_told_which_arm_was_which(talk) -> None:
+    voter, rater = somebody("t1", locale="fr"), somebody("t2", locale="sv")
+    for who in (voter, rater):
+        await agree(talk, who)
+    [question] = await told(talk, PROMPT, voter)
+    *_, said = await pressed(talk, question.rows[0][0].press, voter)
+    await talk.arrived(said.receipt)
+    [_] = await pressed(talk, named(said, "a"), voter)
+    last = await paired(talk, voter)
+    [_] = await pressed(talk, named(last, "a"), voter)
+    *_, final = await told(talk, "/story It rained.", rater)
+    asked = await talk.invitation(rater, final.job)
+    scale = [button.press for row in asked.choices for button in row]
+    [thanks] = await pressed(talk, scale[0], rater)
+    *_, outside = await told(talk, "/story It rained.", voter)
+    ends = {"t1": await talk.invitation(voter, outside.job), "t2": thanks}
+    for who in (voter, rater):
+        [end] = await pressed(talk, named(ends[who.asker], "a.start"), who)
+        assert "without the adapter" in end.text
+    for who, late in ((voter, named(said, "b")), (voter, named(last, "b")), (rater, scale[4])):
+        with pytest.raises(AskerError):
+            await pressed(talk, late, who)
+    study = talk.context.services.study.study
+    votes = await rows(talk, Vote, pseudonym=study.pseudonym("terminal", "t1"))
+    assert [vote.choice for vote in votes] == ["a", "a"]
+    [rating] = await rows(talk, QuestionnaireAnswer, instrument="rating")
+    assert rating.value == "1"
+
+
+@chat
+async def test_who_was_told_and_comes_back_is_asked_and_treated_no_more(talk) -> None:
+    who = somebody("t3", locale="fr")
+    await agree(talk, who)
+    [question] = await told(talk, PROMPT, who)
+    *_, said = await pressed(talk, question.rows[0][0].press, who)
+    [left] = await told(talk, "/withdraw", who)
+    assert "without the adapter" in left.text
+    await agree(talk, who)
+    after = await paired(talk, who)
+    [outside] = await rows(talk, Exposure, id=named(after, "a").job)
+    assert outside.experiment is None
+    with pytest.raises(AskerError):
+        await pressed(talk, named(said, "b"), who)
 
 
 @chat

@@ -80,6 +80,7 @@ class StudyServices:
         mine = await self.experiments.of_person(person) if several else []
         begun = {one.experiment.id for one in mine}
         ended = {one.experiment.id for one in mine if one.experiment.task == "flow"}
+        ended |= await self.questionnaires.told(person)
         for experiment in sorted(fitting, key=lambda each: each.id not in begun):
             if experiment.id in ended:
                 continue

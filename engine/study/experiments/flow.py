@@ -11,7 +11,7 @@ from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.passages import Item, PassagePool
 from engine.study.experiments.questionnaires import Questionnaires
 from engine.study.experiments.questions import Asked
-from engine.study.experiments.steps import Step, in_order, left
+from engine.study.experiments.steps import Step, left
 from engine.study.experiments.stimuli import Stimuli, shown, whole
 
 
@@ -38,16 +38,14 @@ class Flow:
     ) -> Place:
         """Find what comes next; `without` are steps that have nothing left to show."""
         experiment = enrolled.experiment
-        if enrolled.excluded == FULL:
+        if enrolled.excluded == FULL or await self._questionnaires.over(experiment, person):
             return Place()
         said = await self._questionnaires.said(experiment.id, person)
         done = await self._exposures.by_step(person, experiment.id)
         if experiment.task != "flow":  # what is only seen counts there, too
             done = {"": await self._exposures.count(person, experiment.id)}
         values = {question: value for (_, question), value in said.items()}
-        key = self._experiments.study.needed_key()
-        steps = in_order(key, f"{experiment.id}|{enrolled.unit}", experiment.steps)
-        for step, count in left(steps, values, done):
+        for step, count in left(self._questionnaires.steps(enrolled), values, done):
             if step.id in without:
                 continue
             if step.trials:
@@ -62,7 +60,8 @@ class Flow:
             other = not one.experiment.flows(invited=invited)
             if other or one.completed or one.excluded == FULL:
                 continue
-            if await self._experiments.running(one.experiment):
+            over = await self._questionnaires.over(one.experiment, person)
+            if not over and await self._experiments.running(one.experiment):
                 return one
         return None
 
@@ -127,10 +126,11 @@ class Flow:
 
     async def finish(self, enrolled: Enrolled, person: Person) -> None:
         """Note the end, once, and exclude by the rules that the file wrote down before."""
-        if enrolled.completed or enrolled.excluded == FULL:
+        rules, experiment = enrolled.experiment.exclude, enrolled.experiment
+        over = await self._questionnaires.over(experiment, person)
+        if enrolled.completed or enrolled.excluded == FULL or over:
             return
         await self._experiments.completed(enrolled)
-        rules, experiment = enrolled.experiment.exclude, enrolled.experiment
         votes = await self._exposures.votes_of(person, experiment.id)
         failed = await self._questionnaires.failed(experiment, person)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):

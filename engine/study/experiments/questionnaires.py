@@ -10,6 +10,7 @@ from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, TYPED, Asked, holds, ordered
+from engine.study.experiments.steps import Step, in_order
 from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
 from engine.study.interactions import unnamed
 from engine.study.study import Study
@@ -18,6 +19,7 @@ Said = dict[tuple[str, str], str | None]
 Last = dict[
     tuple[str, str, str | None], str | None
 ]  # by instrument, question, and what it is about
+TICK = 1e-3  # seconds that a later word is later at least
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
@@ -79,17 +81,36 @@ class Questionnaires:
         query = sa.select(row.experiment).where(*mine, row.instrument == DEBRIEF)
         return set(await self._database.scalars(query))
 
+    async def over(self, experiment: Experiment, person: Person) -> bool:
+        """Tell whether somebody knows the arms now; annotators are told of none, and go on."""
+        return not experiment.annotators and experiment.id in await self.told(person)
+
     async def debriefed(self, experiment: str, person: Person) -> None:
+        """Put on record that somebody was told, after which nothing is judged otherwise."""
+        mine = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
+        own = *mine, Exposure.experiment == experiment, Exposure.revealed_at.is_(None)
+        told = sa.update(Exposure).where(*own).values(revealed_at=self._database.clock())
+        await self._database.change(told)
         if experiment not in await self.told(person):
             facts = {"instrument": DEBRIEF, "question": DEBRIEF, "value": "told"}
             await self._write(experiment, person, shown={}, **facts)
 
-    async def _treated(self, enrolled: Enrolled, person: Person) -> bool:
+    def steps(self, enrolled: Enrolled) -> list[Step]:
+        name = f"{enrolled.experiment.id}|{enrolled.unit}"
+        return in_order(self._study.needed_key(), name, enrolled.experiment.steps)
+
+    async def _late(self, enrolled: Enrolled, instrument: str, person: Person) -> bool:
+        """Tell whether the person was told, or something of a later step was delivered to them."""
+        if await self.over(enrolled.experiment, person):
+            return True
+        steps = [step.id for step in self.steps(enrolled)]
+        later = steps[steps.index(instrument) + 1 :] if instrument in steps else []
         query = sa.select(Exposure.id).where(
             Exposure.study == self._study.id,
             Exposure.experiment == enrolled.experiment.id,
             Exposure.pseudonym.in_(person.accounts),
             Exposure.delivered_at.is_not(None),
+            sa.func.coalesce(Exposure.step, "").in_(later),
         )
         return await self._database.scalar(query.limit(1)) is not None
 
@@ -114,8 +135,7 @@ class Questionnaires:
         if value is None and not refused:
             return None
         free = asked.question.kind == "text" and value is not None
-        flow = enrolled.experiment.task == "flow"  # whose steps may have any name
-        if instrument == "before" and not flow and await self._treated(enrolled, person):
+        if await self._late(enrolled, instrument, person):
             return None
         facts: dict[str, Any] = {
             "instrument": instrument,
@@ -129,6 +149,10 @@ class Questionnaires:
         return asked
 
     async def _write(self, experiment: str, person: Person, **facts: Any) -> None:
-        of = {"study": self._study.id, "experiment": experiment, "pseudonym": person.pseudonym}
-        row = {"id": str(ULID()), **of, **facts, "at": self._database.clock()}
-        await self._database.change(sa.insert(QuestionnaireAnswer).values(row))
+        row = QuestionnaireAnswer
+        of: dict[str, Any] = {"study": self._study.id, "experiment": experiment}
+        same = sa.select(sa.func.max(row.at)).filter_by(**of, question=facts["question"])
+        last = await self._database.scalar(same.where(row.pseudonym.in_(person.accounts))) or 0.0
+        at = max(self._database.clock(), last + TICK)  # the clock may have jumped back
+        of |= {"id": str(ULID()), "pseudonym": person.pseudonym, "at": at}
+        await self._database.change(sa.insert(row).values(of | facts))
