@@ -2,8 +2,8 @@
 
 Real ledger, enrolment, exposures, questionnaires and export's reading. What must hold after every step:
 nobody is left without an experiment while one that fits has room; who is in one goes on in it; nobody
-judges more than it has; the baseline is shut after the treatment, and everything once the arms were told;
-the last word counts, though the clock jumps back; each arm's count is kept.
+judges more than it has; the baseline is shut after the treatment, and everything once the arms were
+told; the last word counts, though the clock jumps back; each arm's count is kept.
 """
 
 import asyncio

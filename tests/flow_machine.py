@@ -106,6 +106,7 @@ class FlowMachine(RuleBasedStateMachine):
             name = self.do(of.flow.trial(found, place.step, person))
             if name is not None:
                 self._judges(found, person, place.step, name, ends)
+                self.baseline[who] |= ends != "blocks"
                 return
             without = (*without, place.step.id)
             place = self.do(of.flow.place(found, person, without))
@@ -149,7 +150,6 @@ class FlowMachine(RuleBasedStateMachine):
             self.do(of.exposures.void(name, "undelivered"))
             return
         self.do(of.exposures.delivered(name))
-        self.baseline[who] = True
         if ends == "leaves":
             assert self.do(of.flow.trial(found, step, person)) == name, (
                 "the same, when they are back"

@@ -8,11 +8,15 @@ import pytest
 from experimenting import agree, person, spot
 from flows import FLOW, make_flow, pool, pool_text
 from program import pastiche
+from talking import Clock
 
 from engine.errors import SetupError
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import open_database
 from engine.settings import Settings
 from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.stimuli import read_pool
+from engine.study.export.dataset import read_study
 from engine.study.lifecycle import close_study
 from engine.study.study import open_study
 from engine.study.study_services import StudyServices
@@ -109,6 +113,51 @@ async def test_who_finds_nothing_left_in_a_step_goes_on_with_a_comparison_of_the
         assert await of.questionnaires.answer(found, "before", who, asked.place, said)
     mine = await of.enrolled(who, spot("1"), Candidate(task="compare", command="story"))
     assert mine is not None and (mine.id, mine.step) == (found.id, "own")
+
+
+async def test_each_arm_stands_first_as_often_within_a_person_whatever_they_met_before(
+    settings, ledger
+) -> None:
+    of = await opened(settings, ledger, FLOW.replace("seen_by = 20", "seen_by = 0"))
+    for number in range(8):
+        await judge(of, str(number), "practice", 1)
+        await judge(of, str(number), "pairs", 2)
+        _, who = await enrolled(of, str(number))
+        seen = await of.exposures.shown_to(who, "tell")
+        assert {row.shown[0]["arm"] for row in seen if len(row.shown) == 2} == {"person", "model"}
+
+
+async def test_practice_excludes_nobody(settings, ledger) -> None:
+    of = await opened(settings, ledger, FLOW.replace("failed_checks = 1", "unblinded = true"))
+    for step in ("practice", "pairs"):
+        found, who = await enrolled(of, step)
+        made = await of.flow.trial(found, found.experiment.step_named(step), who)
+        await of.exposures.delivered(made)
+        practice = step == "practice"
+        assert await of.exposures.vote(made, who, "a", unblinded=True, practice=practice)
+        await of.flow.finish(found, who)
+    marked = [row.excluded for row in await of.experiments.progress()]
+    assert sorted(marked, key=bool) == [None, "a model named itself"]
+
+
+async def test_a_clock_that_jumps_back_loses_no_vote_and_excludes_nobody(settings, ledger) -> None:
+    clock = Clock()
+    own = Ledger(await open_database(settings), settings.media, clock)
+    of = await opened(settings, own, FLOW.replace("failed_checks = 1", "faster_seconds = 9"))
+    for name, jump in (("back", -3600.0), ("quick", 0.001)):
+        found, who = await enrolled(of, name)
+        made = await of.flow.trial(found, found.experiment.step_named("pairs"), who)
+        await of.exposures.delivered(made)
+        for said in "ab":
+            clock.ahead += jump
+            assert await of.exposures.vote(made, who, said)
+        assert (await of.exposures.get(made)).choice == "b"
+        await of.flow.finish(found, who)
+    marked = [row.excluded for row in await of.experiments.progress()]
+    assert sorted(marked, key=bool) == [None, "a vote within 9 seconds"]
+    reading = await read_study(own, "pilot")
+    assert {row["choice"] for row in reading.tables["votes"] if row["counts"]} == {"b"}
+    await own.close()
 
 
 async def test_a_pool_that_was_met_is_frozen_and_a_changed_file_is_named(settings, ledger) -> None:

@@ -19,6 +19,7 @@ from engine.study.experiments.tables import ExperimentRow, Exposure, Vote
 from engine.study.study import Study
 from engine.study.tables import InteractionRow
 
+TICK = 1e-3  # seconds that a later word is later at least
 OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
 PRACTICE = "practice"
 
@@ -181,7 +182,7 @@ class Exposures:
                     "pseudonym": person.pseudonym,
                     "unblinded": unblinded,
                     "seconds": max(0.0, now - row.delivered_at),
-                    "at": now,
+                    "at": max(now, last.at + TICK) if last else now,  # the clock may jump back
                 }
                 await connection.execute(sa.insert(Vote).values(values))
             revealed = {"revealed_at": now} if reveal else {}
@@ -251,7 +252,7 @@ class Exposures:
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)
-            .where(self._of(person, experiment))
+            .where(self._of(person, experiment), Exposure.state == "voted")
         )
         return await self._database.rows(query)
 

@@ -83,7 +83,10 @@ class Flow:
         if enrolled.experiment.annotators:
             return await self._annotators.draw(enrolled, step, person)
         if step.stimuli:
-            return await self._stimuli.draw(enrolled, step, person)
+            of = person, enrolled.experiment.id, step.kind, step.id
+            return await self._stimuli.draw(
+                enrolled, step, person, await self._exposures.number(*of)
+            )
         expert = enrolled.arms[0].expert if len(enrolled.arms) == 1 else ""
         passage = await self._passages.draw(person, expert)
         return (passage,) if passage else None
@@ -133,7 +136,8 @@ class Flow:
         await self._experiments.completed(enrolled)
         votes = await self._exposures.votes_of(person, experiment.id)
         failed = await self._questionnaires.failed(experiment, person)
-        if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
+        # at 0 the clock had jumped back, and nobody knows
+        if any(0 < vote.seconds < rules.faster_seconds for vote in votes):
             reason = f"a vote within {rules.faster_seconds:g} seconds"
         elif rules.unblinded and any(vote.unblinded for vote in votes):
             reason = "a model named itself"

@@ -9,6 +9,7 @@ from engine.ledger.transactions import Database
 from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
+from engine.study.experiments.exposures import TICK
 from engine.study.experiments.questions import NO_ANSWER, TYPED, Asked, holds, ordered
 from engine.study.experiments.steps import Step, in_order
 from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
@@ -19,7 +20,6 @@ Said = dict[tuple[str, str], str | None]
 Last = dict[
     tuple[str, str, str | None], str | None
 ]  # by instrument, question, and what it is about
-TICK = 1e-3  # seconds that a later word is later at least
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
@@ -44,7 +44,8 @@ class Questionnaires:
 
     async def failed(self, experiment: Experiment, person: Person) -> int:
         """Count the attention checks that were answered otherwise, beside items too."""
-        checks = {(s.id, q.id): q.check for s in experiment.steps for q in s.questions if q.check}
+        steps = [step for step in experiment.steps if not step.practice]
+        checks = {(s.id, q.id): q.check for s in steps for q in s.questions if q.check}
         found = await self._last(experiment.id, person) if checks else {}
         return sum(checks.get((at, name), said) != said for (at, name, _), said in found.items())
 

@@ -128,15 +128,17 @@ class Stimuli:
             await connection.execute(sa.insert(ItemRow), rows)
 
     async def draw(
-        self, enrolled: "Enrolled", step: Step, person: Person
+        self, enrolled: "Enrolled", step: Step, person: Person, number: int
     ) -> tuple[Item, ...] | None:
-        """Choose what the person judges next: two versions to compare, or one. None: nothing is left."""
+        """Choose what the person judges as `number` of a step: two versions to compare, or one.
+
+        None: nothing is left.
+        """
         key, experiment = self._study.needed_key(), enrolled.experiment
         active, met = await self.active(step.stimuli), await self.met(person)
         versions = versions_of(i for i in self.pools.get(step.stimuli, ()) if i.id in active)
         counts = await self.counts(experiment.id, step.id)
         most = experiment.seen_by or None
-        number = len(met)
         for name in rotated(key, f"{experiment.id}|{step.id}", versions, enrolled.position):
             items, pair = versions[name], whole(step.stimuli, name)
             if pair in met or any(item.id in met for item in items.values()):

@@ -86,8 +86,9 @@ def _between(row: Row, start: str, end: str) -> float | None:
 
 
 def _mark_last(rows: list[Row], key: tuple[str, ...]) -> None:
-    """Set `counts` for the last row of each key; rows come in the order of writing."""
-    last = {tuple(row[name] for name in key): row["id"] for row in rows}
+    """Set `counts` for the last row of each key."""
+    in_order = sorted(rows, key=lambda row: (row["at"], row["id"]))
+    last = {tuple(row[name] for name in key): row["id"] for row in in_order}
     for row in rows:
         row["counts"] = last[tuple(row[name] for name in key)] == row["id"]
 
