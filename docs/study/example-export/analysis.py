@@ -47,6 +47,11 @@ def logit(x: Floats, y: Floats, weight: Floats, who: Sequence[str]) -> tuple[Flo
     return b, np.sqrt(np.diag(spread))
 
 
+def line(what: str, of: str, value: float, error: float, rows: Sequence[Trial]) -> Line:
+    people = len({row["pseudonym"] for row in rows})
+    return what, of, value, value - Z * error, value + Z * error, len(rows), people
+
+
 def share(what: str, of: str, hits: Sequence[bool], who: Sequence[str]) -> Line:
     ones = np.ones(len(hits))
     b, error = logit(ones[:, None], np.array(hits, dtype=float), ones, who)
@@ -60,9 +65,7 @@ def left_out(
     """Estimate a figure with the error of leaving out one person after another (jackknife)."""
     people = list(dict.fromkeys(row["pseudonym"] for row in rows))
     each = np.array([figure([r for r in rows if r["pseudonym"] != one]) for one in people])
-    value, n = figure(rows), len(people)
-    error = Z * math.sqrt((n - 1) / n * float(((each - each.mean()) ** 2).sum()))
-    return what, of, value, value - error, value + error, len(rows), n
+    return line(what, of, figure(rows), math.sqrt((len(people) - 1) * np.var(each)), rows)
 
 
 def prime(rows: Sequence[Trial]) -> float:
@@ -119,17 +122,14 @@ def agreed(annotations: Sequence[Trial]) -> Iterator[Line]:
         rows, units = list(group), defaultdict(list)
         for row in rows:
             units[row["item"]].append(row["value"])
-        scale, people = rows[0]["scale"], len({row["pseudonym"] for row in rows})
+        scale = rows[0]["scale"]
         counts, values = counted(list(units.values()), scale)
         whole, n = coincidences(counts), len(counts)
         value = agreement(whole, values, scale)
         each = [agreement(whole - coincidences(counts[i : i + 1]), values, scale) for i in range(n)]
         if n > 1 and not np.isnan([value, *each]).any():
-            error, name = (
-                Z * math.sqrt((n - 1) * np.var(each)),
-                f"{experiment}: {question}, {scale}",
-            )
-            yield "alpha", name, value, value - error, value + error, len(rows), people
+            name = f"{experiment}: {question}, {scale}"
+            yield line("alpha", name, value, math.sqrt((n - 1) * np.var(each)), rows)
 
 
 def style(row: Trial) -> list[float]:
@@ -139,11 +139,8 @@ def style(row: Trial) -> list[float]:
         for name in ("characters", "paragraphs", "punctuation")
     )
     dense = [100 * mark / max(1, long) for mark, long in zip(marks, length, strict=True)]
-    return [
-        math.log(max(1, length[0]) / max(1, length[1])),
-        parts[0] - parts[1],
-        dense[0] - dense[1],
-    ]
+    longer = math.log(max(1, length[0]) / max(1, length[1]))
+    return [longer, parts[0] - parts[1], dense[0] - dense[1]]
 
 
 def strengths(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
@@ -166,15 +163,7 @@ def strengths(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
     for what, x, labels in (("strength", plain, names), ("style held", held, more)):
         b, error = logit(np.array(x), won, weight, who)
         for label, value, e in zip(labels, b, error, strict=True):
-            yield (
-                what,
-                f"{name}: {label}",
-                value,
-                value - Z * e,
-                value + Z * e,
-                len(rows),
-                len(set(who)),
-            )
+            yield line(what, f"{name}: {label}", value, e, rows)
 
 
 def lines(trials: Sequence[Trial]) -> Iterator[Line]:
@@ -210,5 +199,5 @@ def _compared(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
 
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent
-    for line in (*lines(read(here)), *agreed(rows_of(here / "annotations.csv"))):
-        print("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d" % line)  # noqa: T201, UP031
+    for told in (*lines(read(here)), *agreed(rows_of(here / "annotations.csv"))):
+        print("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d" % told)  # noqa: T201, UP031

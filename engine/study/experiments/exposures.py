@@ -185,11 +185,8 @@ class Exposures:
                     "at": max(now, last.at + TICK) if last else now,  # the clock may jump back
                 }
                 await connection.execute(sa.insert(Vote).values(values))
-            revealed = {"revealed_at": now} if reveal else {}
-            judged = _judged(practice=practice)
-            await connection.execute(
-                sa.update(Exposure).where(Exposure.id == name).values(**judged, **revealed)
-            )
+            judged = _judged(practice=practice) | ({"revealed_at": now} if reveal else {})
+            await connection.execute(sa.update(Exposure).where(Exposure.id == name).values(judged))
         return True
 
     async def rated(self, name: str, *, practice: bool) -> None:

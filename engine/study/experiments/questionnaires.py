@@ -17,9 +17,7 @@ from engine.study.interactions import unnamed
 from engine.study.study import Study
 
 Said = dict[tuple[str, str], str | None]
-Last = dict[
-    tuple[str, str, str | None], str | None
-]  # by instrument, question, and what it is about
+Last = dict[tuple[str, str, str | None], str | None]  # by instrument, question, what it is about
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
@@ -66,15 +64,10 @@ class Questionnaires:
 
     def first(self, enrolled: Enrolled, instrument: str, said: Said) -> Asked | None:
         values = {question: value for (_, question), value in said.items()}
-        return next(
-            (
-                asked
-                for asked in self.asked(enrolled, instrument)
-                if (instrument, asked.question.id) not in said
-                and holds(asked.question.when, values)
-            ),
-            None,
+        left = (
+            a for a in self.asked(enrolled, instrument) if (instrument, a.question.id) not in said
         )
+        return next((asked for asked in left if holds(asked.question.when, values)), None)
 
     async def told(self, person: Person) -> set[str]:
         row = QuestionnaireAnswer
@@ -88,10 +81,10 @@ class Questionnaires:
 
     async def debriefed(self, experiment: str, person: Person) -> None:
         """Put on record that somebody was told, after which nothing is judged otherwise."""
-        mine = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
-        own = *mine, Exposure.experiment == experiment, Exposure.revealed_at.is_(None)
-        told = sa.update(Exposure).where(*own).values(revealed_at=self._database.clock())
-        await self._database.change(told)
+        own = sa.update(Exposure).where(
+            *self._shown(experiment, person), Exposure.revealed_at.is_(None)
+        )
+        await self._database.change(own.values(revealed_at=self._database.clock()))
         if experiment not in await self.told(person):
             facts = {"instrument": DEBRIEF, "question": DEBRIEF, "value": "told"}
             await self._write(experiment, person, shown={}, **facts)
@@ -102,18 +95,16 @@ class Questionnaires:
 
     async def _late(self, enrolled: Enrolled, instrument: str, person: Person) -> bool:
         """Tell whether the person was told, or something of a later step was delivered to them."""
-        if await self.over(enrolled.experiment, person):
-            return True
-        steps = [step.id for step in self.steps(enrolled)]
+        experiment, steps = enrolled.experiment, [step.id for step in self.steps(enrolled)]
         later = steps[steps.index(instrument) + 1 :] if instrument in steps else []
-        query = sa.select(Exposure.id).where(
-            Exposure.study == self._study.id,
-            Exposure.experiment == enrolled.experiment.id,
-            Exposure.pseudonym.in_(person.accounts),
-            Exposure.delivered_at.is_not(None),
-            sa.func.coalesce(Exposure.step, "").in_(later),
-        )
-        return await self._database.scalar(query.limit(1)) is not None
+        of = *self._shown(experiment.id, person), sa.func.coalesce(Exposure.step, "").in_(later)
+        query = sa.select(Exposure.id).where(*of, Exposure.delivered_at.is_not(None)).limit(1)
+        over = await self.over(experiment, person)
+        return over or await self._database.scalar(query) is not None
+
+    def _shown(self, experiment: str, person: Person) -> tuple[sa.ColumnElement[bool], ...]:
+        mine = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
+        return *mine, Exposure.experiment == experiment
 
     async def answer(
         self,
@@ -133,20 +124,15 @@ class Questionnaires:
             return None
         value = asked.read(choice) if typed is None else asked.question.read(typed)
         refused = typed is None and choice == NO_ANSWER and not asked.question.required
-        if value is None and not refused:
+        if (value is None and not refused) or await self._late(enrolled, instrument, person):
             return None
         free = asked.question.kind == "text" and value is not None
-        if await self._late(enrolled, instrument, person):
-            return None
-        facts: dict[str, Any] = {
-            "instrument": instrument,
-            "question": asked.question.id,
-            "about": about,
-        }
-        facts |= {"value": TYPED if free else value, "seconds": seconds}
-        facts["words"] = unnamed(value) if free else None
+        facts = {"value": TYPED if free else value, "words": unnamed(value) if free else None}
+        of = {"instrument": instrument, "question": asked.question.id, "about": about}
         shown = {"place": place, "choices": list(asked.values)}
-        await self._write(enrolled.experiment.id, person, shown=shown, **facts)
+        await self._write(
+            enrolled.experiment.id, person, shown=shown, seconds=seconds, **of, **facts
+        )
         return asked
 
     async def _write(self, experiment: str, person: Person, **facts: Any) -> None:

@@ -46,11 +46,8 @@ def _by_expert(rows: Sequence[Row]) -> Figure:
 def _thumbs(
     figure: str, title: str, what: str, ratings: Sequence[Row], groups: Mapping[str, str]
 ) -> Figure:
-    counted = [
-        row
-        for row in ratings
-        if row["counts"] and row["value"] != 0 and row["interaction_id"] in groups
-    ]
+    told = [row for row in ratings if row["counts"] and row["value"]]
+    counted = [row for row in told if row["interaction_id"] in groups]
     found: dict[str, list[Row]] = {}
     for row in counted:
         found.setdefault(groups[row["interaction_id"]], []).append(row)
