@@ -62,7 +62,7 @@ def here(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
         card = home / "experts" / name / "card.toml"
         card.write_text(re.sub(r"^bans = \[.*?^\]$", "", card.read_text(), flags=re.S | re.M))
     options = "--dtype float32 --max-model-len 512 --max-num-seqs 16 --enforce-eager"
-    return Settings(home=home, vllm_options=options)
+    return Settings(home=home, vllm_options=options, precision="fp32", threads=1)
 
 
 @pytest_asyncio.fixture(
@@ -126,13 +126,9 @@ async def test_arms_that_ask_with_one_prompt_share_nothing(served, peft) -> None
     arms = [replace(job, expert=name) for name in EXPERTS] + [replace(job, plain=True)]
     alone = [(await answers(peft, [arm]))[0] for arm in arms]
     assert len(set(alone)) == 4, "each writes otherwise"
-    at_once = await answers(served.backend, arms)
-    in_turn = [(await answers(served.backend, [arm]))[0] for arm in reversed(arms)][::-1]
-    for said in (at_once, in_turn):  # nor with what was read before
-        assert said[:3] == alone[:3]
-        # llama.cpp knows no least length: a chat model may end its turn there before the others would
-        whole = alone[3][: len(said[3])] if isinstance(served, Llama) else alone[3]
-        assert said[3] == whole and said[3], (said[3], alone[3])
+    assert await answers(served.backend, arms) == alone
+    in_turn = [(await answers(served.backend, [arm]))[0] for arm in reversed(arms)]
+    assert in_turn == alone[::-1], "nor with what was read before"
 
 
 async def test_a_server_killed_amid_its_answers_is_started_again_and_they_go_on(served) -> None:
@@ -163,9 +159,9 @@ async def test_a_model_that_it_has_lost_is_told_by_name_and_found_again(served) 
     asked = jobs(3)
     whole = await answers(served.backend, asked)
     name = await served.lose(asked[0].expert)
-    assert await answers(served.backend, asked[1:]) == whole[1:], "the others write on"
     with pytest.raises(ModelError, match=f"no model {name}"):
         await run(served.backend, asked[0])
+    assert await answers(served.backend, asked[1:]) == whole[1:], "the others write on"
     await served.regain()
     assert await answers(served.backend, asked) == whole
 
@@ -188,6 +184,7 @@ async def test_a_card_that_comes_and_goes_is_served_without_a_new_start(served, 
 async def test_the_bare_base_and_a_stop(served) -> None:
     job = jobs(1)[0]
     plain = (await run(served.backend, replace(job, plain=True)))[-1]
-    assert plain.adapter_digest == "" and plain.base_digest == f"server:{BASE}"
+    told = "sha256:" if isinstance(served, Vllm) else f"server:{BASE}"  # our own engine's, or its
+    assert plain.adapter_digest == "" and plain.base_digest.startswith(told)
     stopped = await run(served.backend, replace(job, length=300), stop_after=3)
     assert stopped[-1].kind == "cancelled"

@@ -1,7 +1,7 @@
 """Choose the backend that a worker of a medium runs."""
 
 from engine.backends import Backend
-from engine.backends.text_server.vllm_plan import vllm_program
+from engine.backends.text_server.vllm_plan import on_cuda, vllm_program
 from engine.plan.cards import Registry
 from engine.settings import Settings
 
@@ -33,6 +33,4 @@ def _vllm_by_itself(settings: Settings) -> bool:
     """Tell whether `text_engine = auto` means vLLM: on CUDA, where it is installed."""
     if settings.text_engine != "auto" or settings.text_server or not vllm_program():
         return False
-    import torch
-
-    return torch.cuda.is_available()
+    return on_cuda()

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -52,7 +51,6 @@ class OpenAIBackend:
         self._models: dict[str, str] = {}  # expert -> the server's name for it
         self._bases: dict[str, str] = {}  # expert -> the server's name for its base
         self._numbered: ServedAdapters | None = None  # llama.cpp's adapters
-        self._turns = True  # its bases have chat templates, until it says otherwise
 
     @property
     def slots(self) -> int:
@@ -64,7 +62,7 @@ class OpenAIBackend:
         parts = urlsplit(self._settings.text_server)
         return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or parts.path
 
-    def _connect(self) -> "openai.AsyncOpenAI":
+    def _connect(self) -> None:
         import httpx2
         import openai
 
@@ -81,7 +79,6 @@ class OpenAIBackend:
             max_retries=0,
             http_client=httpx2.AsyncClient(transport=pipe) if pipe else None,
         )
-        return self._client
 
     async def load(self) -> None:
         self._connect()
@@ -89,7 +86,7 @@ class OpenAIBackend:
             served = await self._learn()
         except TryAgain as error:
             raise ModelError(
-                f"The text server at {self._where} does not answer ({error}). Start it, "
+                f"The text server at {self._where} does not answer: {error}. Start it, "
                 "or correct PASTICHE_TEXT_SERVER."
             ) from error
         experts = [e.name for e in self._registry.experts if e.medium == "text"]
@@ -101,15 +98,12 @@ class OpenAIBackend:
 
     async def _learn(self) -> list[str]:
         """Read what the server has; gives its models. Raises TryAgain, ModelError."""
-        import openai
-
-        assert self._client is not None
+        told = await self._page("v1/models")
         try:
-            cards = [model async for model in self._client.models.list()]
-            served = [card.id for card in cards]
-            parents = {card.id: getattr(card, "parent", None) for card in cards}  # vLLM says
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-            raise TryAgain(type(error).__name__) from error
+            parents = {model["id"]: model.get("parent") for model in told["data"]}  # vLLM says
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TryAgain("it does not list its models") from error
+        served = list(parents)
         experts = [e for e in self._registry.experts if e.medium == "text"]
         numbered = number([e.name for e in experts], await self._page("lora-adapters"))
         if numbered is None and self._numbered is not None:
@@ -183,10 +177,9 @@ class OpenAIBackend:
         if stop.is_set() and not answer.ended:
             yield answer.cancelled()
         else:
-            base = self._bases.get(job.expert, model)
-            path = PureWindowsPath(base)  # of a file or folder; where it lies is on no record
-            base = f"server:{path.name if path.anchor else base}"
-            yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
+            path = PureWindowsPath(self._bases.get(job.expert, model))
+            base = path.name if path.anchor else path.as_posix()  # where it lies is on no record
+            yield answer.finished(answer.tokens_in, f"server:{base}", self._adapter(job, model))
 
     def _name(self, job: Job) -> str:
         """Give the server's name of the model that is asked. Raises ModelError."""
@@ -206,17 +199,12 @@ class OpenAIBackend:
         import openai
 
         assert self._client is not None
-        turn = answer.job.plain and self._turns
-        asked: Any = self._client.chat.completions if turn else self._client.completions
         try:
-            stream = await asked.create(**self._wish(model, answer, turn=turn))
+            stream = await self._client.completions.create(**self._wish(model, answer))
         except openai.NotFoundError as error:
             raise ModelError(self._missing(model, sorted(self._models.values()))) from error
         except openai.BadRequestError as error:
-            if turn and "template" in str(error):
-                self._turns = False
-            else:
-                shorten(answer, error)
+            shorten(answer, error)
             return
         except (openai.APIConnectionError, openai.APIStatusError) as error:
             raise trouble(error) from error
@@ -236,18 +224,15 @@ class OpenAIBackend:
             await stream.close()
         raise TryAgain("it broke off" if heard else "it sent nothing")
 
-    def _wish(self, model: str, answer: Answer, *, turn: bool) -> dict[str, Any]:
+    def _wish(self, model: str, answer: Answer) -> dict[str, Any]:
         """Make the request: OpenAI's own options, then those that the three servers know besides."""
         job, sampling = answer.job, answer.job.sampling
-        early = max(0, int(job.length * NO_END) - answer.tokens)
-        values = asdict(sampling)
-        more: dict[str, Any] = {name: values[name] for name in LLAMA_CPP}
-        more |= {
+        more: dict[str, Any] = {name: getattr(sampling, name) for name in LLAMA_CPP} | {
             # Not vLLM's and LoRAX's own repetition_penalty: that is on the prompt's words too.
             "repeat_penalty": sampling.repetition_penalty,
             "repeat_last_n": sampling.repetition_last_n or latest(job.length),
             "dry_sequence_breakers": BREAKERS,
-            "min_tokens": early,
+            "min_tokens": max(0, int(job.length * NO_END) - answer.tokens),
         }
         if bans := wanted(self._registry[job.expert].bans, job.prompt):
             more["bad_words"] = bans  # vLLM
@@ -255,17 +240,16 @@ class OpenAIBackend:
             more["top_k"] = sampling.top_k
         if self._numbered is not None:
             more |= self._numbered.wish("" if job.plain else job.expert)
-        prompt, of_turn = answer.asked(turn=turn)
         return {
             "model": model,
-            **prompt,
+            "prompt": answer.prompt + answer.raw,
             "max_tokens": max(1, latest(job.length) - answer.tokens),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": job.seed,
             "stream": True,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-            "extra_body": more | of_turn,
+            "extra_body": more,
         }
 
     def _hear(self, model: str, answer: Answer, chunk: Any) -> Event | None:
@@ -278,11 +262,10 @@ class OpenAIBackend:
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        text = choice.delta.content if hasattr(choice, "delta") else choice.text
-        if text is not None and not isinstance(text, str):
+        if choice.text is not None and not isinstance(choice.text, str):
             raise ValueError("the text is no text")
-        if text:
-            answer.raw += text
+        if choice.text:
+            answer.raw += choice.text
             answer.grow(answer.raw, answer.tokens + 1)
         if chunk.usage:
             answer.tokens = answer.base + chunk.usage.completion_tokens

@@ -21,7 +21,7 @@ from engine.backends.job_channel import stopped
 from engine.backends.text import TextBackend
 from engine.backends.text_server.backend import OpenAIBackend
 from engine.backends.text_server.retry import Answer, Patience, TryAgain
-from engine.backends.text_server.vllm_plan import VllmPlan, make_plan
+from engine.backends.text_server.vllm_plan import VllmPlan, make_plan, on_cuda
 from engine.backends.text_server.vllm_server import Limits, VllmServer
 from engine.errors import ModelError, SetupError
 from engine.events import Event
@@ -133,7 +133,7 @@ class VllmBackend(OpenAIBackend):
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         if self._registry.named(job.expert) is None:
             await self.learn()
-        if job.expert in self._models:
+        if job.expert in self._models and not await self._leaks(job):
             writing = super().generate(job, stop)
         else:
             self._others = self._others or TextBackend(self._settings, self._registry)
@@ -141,6 +141,13 @@ class VllmBackend(OpenAIBackend):
         async with aclosing(writing) as events:
             async for event in events:
                 yield event
+
+    async def _leaks(self, job: Job) -> bool:
+        """Tell whether adapters may write along: on a processor vLLM takes a row without one for a row
+        with the last, if both stand in one batch (vllm #48421)."""
+        assert self._plan is not None
+        bare = job.plain or self._plan.experts[job.expert].folder is None
+        return bare and bool(self._plan.adapters) and not await asyncio.to_thread(on_cuda)
 
     async def _ready(self, stop: threading.Event) -> None:
         until = time.monotonic() + self._server.limits.start

@@ -78,6 +78,12 @@ def vllm_program() -> str:
     return shutil.which("vllm", path=os.pathsep.join((os.environ.get("PATH", ""), here))) or ""
 
 
+def on_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def make_plan(registry: Registry, models: Path, base: str = "") -> VllmPlan:
     """Check every card's files, fetched if need be, and take the experts of `base`, or of the base that
     most have. Raises ModelError if that cannot be served."""
