@@ -45,6 +45,7 @@ class TextServer:
     keys: set[str] = field(default_factory=set)
     pause: float = 0.0  # seconds between words
     usage: bool = True
+    turns: bool = True  # the base has a chat template
     left: threading.Event = field(default_factory=threading.Event)  # a client closed its stream
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
             head = {"retry-after": fault.retry_after} if fault.retry_after else {}
             self._json(fault.status, {"error": {"message": fault.message}}, head)
             return
+        if self.path.endswith("/chat/completions") and not service.turns:
+            self._json(400, {"error": {"message": "default chat template is no longer allowed"}})
+            return
         if body["model"] not in service.models:
             self._json(404, {"error": {"message": "no such model"}})
             return
@@ -100,6 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, body: dict[str, Any], fault: Fault) -> None:
         service = self.server.service
+        chat = "messages" in body
+        if chat:
+            body = body | {"prompt": "".join(said["content"] for said in body["messages"])}
         said = body["prompt"].count("word") + 12 * _number(service, body)
         for number in range(body["max_tokens"]):
             if number == fault.after and (fault.hang or fault.cut or fault.garbage):
@@ -110,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(2)
                 return
             word = WORDS[(said + number) % len(WORDS)]
-            choice = {"index": 0, "text": word, "logprobs": None, "finish_reason": None}
+            text = {"delta": {"content": word}} if chat else {"text": word}
+            choice = {"index": 0, "logprobs": None, "finish_reason": None, **text}
             piece = {"id": "cmpl-1", "object": "text_completion", "created": 0, "choices": [choice]}
             piece["model"] = fault.model or body["model"]
             if service.usage:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -191,6 +192,24 @@ async def test_the_record_names_the_servers_base_and_adapter(server, opened) -> 
     assert [(t.base_digest, t.adapter_digest) for t in told] == [
         ("server:base", "server:moss"), ("server:base", ""), ("server:base", ""),
     ]  # fmt: skip
+
+
+async def test_a_chat_model_alone_is_asked_in_a_turn_that_it_has_begun_to_answer(opened) -> None:
+    job = a_job("moss", prompt="A tale.\n\nIt rained.", head=9, plain=True)
+    with text_server() as server:
+        server.faults += [Fault(cut=True, after=2)]
+        await run(await opened(server), job)
+        first, again = server.asked
+        assert [said["role"] for said in first["messages"]] == ["user", "assistant"]
+        assert first["messages"][0]["content"].endswith("nothing about it.\n\nA tale.\n\n")
+        assert first["messages"][1]["content"] == "It rained." and first["continue_final_message"]
+        assert again["messages"][1]["content"] == "It rained.word0 word1 ", "and goes on from there"
+        await run(await opened(server), replace(job, head=len(job.prompt)))
+        [only] = server.asked[-1]["messages"]
+        assert only["role"] == "user" and server.asked[-1]["add_generation_prompt"]
+    with text_server(turns=False) as server:
+        final = (await run(await opened(server), job))[-1]
+        assert isinstance(final, Finished) and server.asked[-1]["prompt"] == job.prompt
 
 
 async def test_a_plain_job_asks_for_the_base_without_an_adapter(server, opened) -> None:

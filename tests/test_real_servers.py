@@ -126,9 +126,13 @@ async def test_arms_that_ask_with_one_prompt_share_nothing(served, peft) -> None
     arms = [replace(job, expert=name) for name in EXPERTS] + [replace(job, plain=True)]
     alone = [(await answers(peft, [arm]))[0] for arm in arms]
     assert len(set(alone)) == 4, "each writes otherwise"
-    assert await answers(served.backend, arms) == alone
-    in_turn = [(await answers(served.backend, [arm]))[0] for arm in reversed(arms)]
-    assert in_turn == alone[::-1], "nor with what was read before"
+    at_once = await answers(served.backend, arms)
+    in_turn = [(await answers(served.backend, [arm]))[0] for arm in reversed(arms)][::-1]
+    for said in (at_once, in_turn):  # nor with what was read before
+        assert said[:3] == alone[:3]
+        # llama.cpp knows no least length: a chat model may end its turn there before the others would
+        whole = alone[3][: len(said[3])] if isinstance(served, Llama) else alone[3]
+        assert said[3] == whole and said[3], (said[3], alone[3])
 
 
 async def test_a_server_killed_amid_its_answers_is_started_again_and_they_go_on(served) -> None:

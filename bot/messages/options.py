@@ -74,7 +74,8 @@ def read_options(rest: str) -> tuple[str, Options]:
         raise _unknown_option(rest.split(maxsplit=1)[0].lstrip("-")[:20])
     trailing: dict[str, str] = {}
     rest = rest.rstrip()
-    while (option := _last_flag(rest) or _TRAILING.search(rest)) is not None:
+    flag = len(" --private")  # looked for only at the end, for it may stand there a thousand times
+    while option := _LAST_FLAG.search(rest, max(0, len(rest) - flag)) or _TRAILING.search(rest):
         _put(trailing, option)
         rest = rest[: option.start()].rstrip()
     if (typo := _LOOKS_TRAILING.search(rest)) and difflib.get_close_matches(
@@ -84,11 +85,6 @@ def read_options(rest: str) -> tuple[str, Options]:
     for name in trailing.keys() & found.keys() - {"private"}:
         raise _wrong("twice", name)
     return rest.strip(), checked(found | trailing)
-
-
-def _last_flag(rest: str) -> re.Match[str] | None:
-    # looked for only at the end, for it may stand there a thousand times
-    return _LAST_FLAG.search(rest, max(0, len(rest) - len(" --private")))
 
 
 def _put(found: dict[str, str], option: re.Match[str]) -> None:

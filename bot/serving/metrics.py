@@ -24,7 +24,7 @@ from bot.service.dispatch_table import Events, GoOn, Response
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, PasticheError, SetupError
-from engine.events import Cancelled, Event, Failed, Finished, Image, Text
+from engine.events import Cancelled, Failed, Finished, Image, Text
 from engine.ledger.tables import Delivery
 from engine.monitor.health import Check, Health, showing
 from engine.overview import Overview
@@ -155,7 +155,9 @@ class MeteredService(ChatService):
                         shown = True
                         self.meter.first_content.labels(*labels).observe(seconds)
                     if signed and isinstance(event, Finished | Failed | Cancelled | Reply):
-                        self.meter.ended.labels(*labels, _outcome(event)).inc()
+                        replied = "finished" if paired else "failed"
+                        how = replied if isinstance(event, Reply) else type(event).__name__.lower()
+                        self.meter.ended.labels(*labels, how).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
 
@@ -163,12 +165,6 @@ class MeteredService(ChatService):
 def _paired(said: Reply) -> bool:
     """Tell the two answers of a /compare; a pair that came to nothing has no receipt."""
     return said.receipt.startswith("pair:")
-
-
-def _outcome(event: Event | Reply) -> str:
-    if isinstance(event, Reply):
-        return "finished" if _paired(event) else "failed"
-    return type(event).__name__.lower()
 
 
 def _why(error: AskerError) -> str:

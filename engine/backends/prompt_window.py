@@ -41,7 +41,8 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
     ids = encode(job.prompt)
     if len(ids) <= room and not closed:
         return start + ids, ()
-    head, beginning = encode(job.prompt[: job.head]), encode(job.beginning)
+    asked = f"{ASKED if closed else ''}{job.prompt[: job.head]}"
+    head, beginning = encode(asked), encode(job.beginning)
     least = min(len(beginning), MIN_PROMPT)
     memory, notes = _memory(job, encode, max(0, room - least - len(head)) // MEMORY_SHARE)
     if len(head) > room - least:
@@ -64,7 +65,7 @@ def _around(tokenizer: Any, *, turn: bool) -> tuple[list[int], list[int]]:
     start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
     if not (turn and getattr(tokenizer, "chat_template", None)):
         return start, []
-    said = [{"role": "user", "content": f"{ASKED}{MARK}"}]
+    said = [{"role": "user", "content": MARK}]
     whole = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     opened, closed = (tokenizer(p, add_special_tokens=False).input_ids for p in whole.split(MARK))
     return opened if opened[:1] == start else start + opened, closed

@@ -8,7 +8,6 @@ import numpy as np
 from training.renders import shapes
 from training.renders.crowns import coronet, tiara
 from training.renders.piece import BACK, UPRIGHT, Piece, above, on, upright
-from training.renders.shapes import Array
 
 Builder = Callable[[Piece], None]
 
@@ -41,13 +40,10 @@ def ring(p: Piece) -> None:
                 p.wire(upright(curl, (0, -0.1, 0)), 0.028)
 
 
-def _garland(start: float = 1.0, end: float = 2.0) -> Array:
-    a = np.linspace(start * math.pi, end * math.pi, 80)
-    return np.stack([1.3 * np.cos(a), 0 * a, 0.95 + 1.5 * np.sin(a)], 1)
-
-
 def necklace(p: Piece) -> None:
-    path, form, d = _garland(), p.design.form, p.design
+    a = np.linspace(math.pi, 2 * math.pi, 80)
+    path = np.stack([1.3 * np.cos(a), 0 * a, 0.95 + 1.5 * np.sin(a)], 1)
+    form, d = p.design.form, p.design
     if form == "beads":
         p.beads(path, 0.1, 2.0, d.stone if d.stone in STRUNG else d.second_stone)
     elif form == "chain":

@@ -51,6 +51,7 @@ class OpenAIBackend:
         self._models: dict[str, str] = {}  # expert -> the server's name for it
         self._bases: dict[str, str] = {}  # expert -> the server's name for its base
         self._numbered: ServedAdapters | None = None  # llama.cpp's adapters
+        self._turns = True  # its bases have chat templates, until it says otherwise
 
     @property
     def slots(self) -> int:
@@ -199,12 +200,17 @@ class OpenAIBackend:
         import openai
 
         assert self._client is not None
+        turn = answer.job.plain and self._turns
+        asked: Any = self._client.chat.completions if turn else self._client.completions
         try:
-            stream = await self._client.completions.create(**self._wish(model, answer))
+            stream = await asked.create(**self._wish(model, answer, turn=turn))
         except openai.NotFoundError as error:
             raise ModelError(self._missing(model, sorted(self._models.values()))) from error
         except openai.BadRequestError as error:
-            shorten(answer, error)
+            if turn and "template" in str(error):
+                self._turns = False
+            else:
+                shorten(answer, error)
             return
         except (openai.APIConnectionError, openai.APIStatusError) as error:
             raise trouble(error) from error
@@ -224,7 +230,7 @@ class OpenAIBackend:
             await stream.close()
         raise TryAgain("it broke off" if heard else "it sent nothing")
 
-    def _wish(self, model: str, answer: Answer) -> dict[str, Any]:
+    def _wish(self, model: str, answer: Answer, *, turn: bool) -> dict[str, Any]:
         """Make the request: OpenAI's own options, then those that the three servers know besides."""
         job, sampling = answer.job, answer.job.sampling
         more: dict[str, Any] = {name: getattr(sampling, name) for name in LLAMA_CPP} | {
@@ -240,16 +246,17 @@ class OpenAIBackend:
             more["top_k"] = sampling.top_k
         if self._numbered is not None:
             more |= self._numbered.wish("" if job.plain else job.expert)
+        prompt, of_turn = answer.asked(turn=turn)
         return {
             "model": model,
-            "prompt": answer.prompt + answer.raw,
+            **prompt,
             "max_tokens": max(1, latest(job.length) - answer.tokens),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": job.seed,
             "stream": True,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-            "extra_body": more,
+            "extra_body": more | of_turn,
         }
 
     def _hear(self, model: str, answer: Answer, chunk: Any) -> Event | None:
@@ -262,10 +269,11 @@ class OpenAIBackend:
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        if choice.text is not None and not isinstance(choice.text, str):
+        text = choice.delta.content if hasattr(choice, "delta") else choice.text
+        if text is not None and not isinstance(text, str):
             raise ValueError("the text is no text")
-        if choice.text:
-            answer.raw += choice.text
+        if text:
+            answer.raw += text
             answer.grow(answer.raw, answer.tokens + 1)
         if chunk.usage:
             answer.tokens = answer.base + chunk.usage.completion_tokens

@@ -1,9 +1,9 @@
 """What goes wrong with a text server, and what follows: try again, shorten the text, or tell."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from engine.backends.prompt_window import left_out
+from engine.backends.prompt_window import ASKED, left_out
 from engine.backends.text_answer import TextAnswer
 from engine.errors import ModelError
 
@@ -33,6 +33,16 @@ class Answer(TextAnswer):
     tokens_in: int = 0
     base: int = 0  # tokens of the streams that broke off before
     ended: bool = False
+
+    def asked(self, *, turn: bool) -> tuple[dict[str, Any], dict[str, bool]]:
+        """Give the prompt with what was written; in a turn, as `prompt_ids` has it, with its options."""
+        if not turn:
+            return {"prompt": self.prompt + self.raw}, {}
+        said = self.prompt[self.head :] + self.raw
+        parts = {"user": ASKED + self.prompt[: self.head]} | ({"assistant": said} if said else {})
+        messages = [{"role": role, "content": text} for role, text in parts.items()]
+        wanted = {"add_generation_prompt": not said, "continue_final_message": bool(said)}
+        return {"messages": messages}, wanted
 
 
 class TryAgain(Exception):

@@ -35,15 +35,10 @@ def _part_of_day(hour: str | None) -> str | None:
     return f"{first:02}-{first + SPAN - 1:02}"
 
 
-def _language(locale: str | None) -> str | None:
-    """Coarsen a locale to its language."""
-    return None if locale is None else locale.replace("_", "-").split("-")[0]
-
-
 # How to coarsen a column before its value is suppressed, in this order; others are only suppressed.
 STEPS: Mapping[str, Callable[[Any], Any]] = {
     "hour": _part_of_day,
-    "locale": _language,
+    "locale": lambda locale: locale and locale.replace("_", "-").split("-")[0],  # its language
     "place_kind": lambda kind: kind if kind in (None, "private") else "shared",
 }
 
