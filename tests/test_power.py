@@ -49,6 +49,13 @@ def test_a_preregistration_holds_design_analysis_and_digests(text: str) -> None:
         assert all(line in made for line in lines)
 
 
+def test_a_preregistration_plans_only_what_analysis_and_report_do() -> None:
+    text = experiment_text("arms", tables="[exclude]\nfaster_seconds = 2")
+    made = document(parse_experiment(text, "x"), text, {}, "", 0.0)
+    assert "Share of thumbs up and mean rating by arm" in made and "d′" not in made
+    assert "faster_seconds = 2" in made and "those only who came to the end" in made
+
+
 def test_the_guide_names_the_commands_of_planning() -> None:
     guide = (Path(__file__).parents[1] / "docs/study.md").read_text(encoding="utf-8")
     for command in ("plan", "preregister", "simulate"):

@@ -24,13 +24,7 @@ from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
 from engine.study.erasure_rules import delete_study, of_study, stone_of
-from engine.study.experiments.tables import (
-    Enrolment,
-    Exposure,
-    PanelId,
-    QuestionnaireAnswer,
-    Vote,
-)
+from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer, Vote
 from engine.study.study import (
     Study,
     StudyFile,

@@ -10,13 +10,19 @@ from engine.study.experiments.steps import Step
 
 PAIRS = (
     "Of the pairs that were decided, the share won by the treated arm (the one that is not plain, else "
-    "the first in the file), ties and “both bad” left out, against one half."
+    "the first in the file; of stimuli what was generated, with its adapter), ties and “both bad” left "
+    "out, against one half."
 )
 GUESSES = "d′ of real and generated, with the log-linear correction, and c; d′ against zero."
+ANSWERS = (
+    "Share of thumbs up and mean rating by arm, and differences of arms, the treated one first."
+)
+RATINGS = "Agreement of those who rate the same, by question: Krippendorff's alpha. No test by arm."
 ERRORS = (
     "Intervals of 95 % by drawing whole people anew, 1,000 times; `analysis.py` and `analysis.R` of the "
     "export give the same with errors clustered by person. Units that the rules of exclusion mark are "
-    "left out; the result for everybody stands beside it."
+    "left out, for speed, self-naming and failed checks of those only who came to the end; of "
+    "comparisons and guesses the report has the result for everybody beside it."
 )
 
 
@@ -27,9 +33,8 @@ def document(
     when = f"{datetime.datetime.fromtimestamp(now, datetime.UTC):%Y-%m-%d %H:%M:%S}"
     hashes = {"the experiment's file": version_of(text), **digests}
     kinds = {step.kind for step in experiment.steps if step.trials and not step.practice}
-    tests = [words for kind, words in (("compare", PAIRS), ("guess", GUESSES)) if kind in kinds]
-    if not tests:
-        tests = ["Ratings and questions by arm: means by person, and their difference."]
+    planned = {"compare": PAIRS, "guess": GUESSES, "single": ANSWERS, "rate": RATINGS}
+    tests = [words for kind, words in planned.items() if kind in kinds]
     stop = [
         f"from {experiment.start} to {experiment.stop}",
         f"at most {experiment.max_n} units",

@@ -118,10 +118,7 @@ _PATTERNS = (
     ),
     ("id", r"(?<![\w.])-100\d{8,13}(?!\d)"),  # Telegram's groups
     ("id", r"(?<![\w.+-])\d{17,20}(?![\w.])"),  # Discord's snowflakes
-    (
-        "id",
-        r"(?<!\w)(?:user|chat|telegram|discord|tg)[ _-]?id ?[:=#]? ?-?\d{5,20}(?!\d)",
-    ),
+    ("id", r"(?<!\w)(?:user|chat|telegram|discord|tg)[ _-]?id ?[:=#]? ?-?\d{5,20}(?!\d)"),
     (
         "phone",
         # A run of digits is taken whole: cut in all ways it would take minutes.

@@ -136,12 +136,9 @@ class Annotators:
         item = self._stimuli.named(name)
         query = sa.select(InteractionRow.__table__).where(InteractionRow.id == name)
         for row in [] if item else await self._database.rows(query.where(*self._may_be_shown())):
-            pictures = sa.select(StudyPictureRow.media).where(
-                StudyPictureRow.interaction_id == name
-            )
-            picture = await self._database.scalar(
-                pictures.order_by(StudyPictureRow.number).limit(1)
-            )
+            pictures = sa.select(StudyPictureRow.media).filter_by(interaction_id=name)
+            first = pictures.order_by(StudyPictureRow.number).limit(1)
+            picture = await self._database.scalar(first)
             if picture or 0 < len(row.output or "") <= LONGEST:
                 facts = {"expert": row.expert, "plain": row.plain, "arm": row.arm or ""}
                 facts |= {"picture": picture or "", "text": "" if picture else unnamed(row.output)}

@@ -204,10 +204,8 @@ class Exposures:
 
     async def count(self, person: Person, experiment: str) -> int:
         """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
-        done = sa.or_(
-            Exposure.state == "voted",
-            sa.and_(Exposure.kind == "single", Exposure.state == "delivered"),
-        )
+        seen = sa.and_(Exposure.kind == "single", Exposure.state == "delivered")
+        done = sa.or_(Exposure.state == "voted", seen)
         query = sa.select(sa.func.count()).where(self._of(person, experiment), done)
         return await self._database.scalar(query) or 0
 
@@ -246,12 +244,11 @@ class Exposures:
         return list(last.values())
 
     async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
-        query = (
-            sa.select(Vote.seconds, Vote.unblinded)
-            .join(Exposure, Exposure.id == Vote.exposure_id)
-            .where(self._of(person, experiment), Exposure.state == "voted")
+        query = sa.select(Vote.seconds, Vote.unblinded).join(
+            Exposure, Exposure.id == Vote.exposure_id
         )
-        return await self._database.rows(query)
+        voted = self._of(person, experiment), Exposure.state == "voted"
+        return await self._database.rows(query.where(*voted))
 
     async def _interactions(self, jobs: Sequence[str]) -> dict[str | None, str]:
         row = InteractionRow

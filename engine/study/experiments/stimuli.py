@@ -94,9 +94,8 @@ class Stimuli:
     async def load(self, frozen: Collection[str]) -> list[str]:
         """Read the pools, those that are frozen from the database; give what is wrong with the files."""
         problems = []
-        query = sa.select(ItemRow.__table__).where(
-            ItemRow.study == self._study.id, ItemRow.pool != ""
-        )
+        of = ItemRow.study == self._study.id, ItemRow.pool != ""
+        query = sa.select(ItemRow.__table__).where(*of)
         kept: dict[str, list[Item]] = {}
         for row in await self._database.rows(query):
             kept.setdefault(row.pool, []).append(Item.of(row))
@@ -146,9 +145,8 @@ class Stimuli:
             seed = f"{experiment.id}|{enrolled.unit}|{name}"
             if step.kind == "compare":
                 if most is None or counts[pair] < most:
-                    first = sides(
-                        key, f"{experiment.id}|{enrolled.unit}|{step.id}", number, step.count
-                    )
+                    of = f"{experiment.id}|{enrolled.unit}|{step.id}"
+                    first = sides(key, of, number, step.count)
                     two = _two(enrolled, items, shuffled(key, seed, sorted(items)))
                     return two if first == 0 else two[::-1]
                 continue

@@ -109,8 +109,15 @@ style <- function(rows) {
   cbind(log(pmax(1, long[[1]]) / pmax(1, long[[2]])), parts[[1]] - parts[[2]], dense[[1]] - dense[[2]])
 }
 
+# The arms as results name them: what is treated first
+in_order <- function(rows) {
+  names <- c(rows$first, rows$second)
+  rank <- as.numeric(c(rows$first_rank, rows$second_rank))
+  setdiff(unique(names[order(rank, names, method = "radix")]), "")
+}
+
 strengths <- function(name, rows) {
-  arms <- sort(unique(c(rows$first, rows$second)), method = "radix")
+  arms <- in_order(rows)
   others <- arms[-length(arms)]
   plain <- cbind(1, sapply(others, function(arm) (rows$first == arm) - (rows$second == arm)))
   if (nrow(rows) == 1) plain <- matrix(plain, 1)
@@ -127,14 +134,29 @@ strengths <- function(name, rows) {
   }
 }
 
+means <- function(what, name, rows, of) {
+  if (!nrow(rows)) return(invisible())
+  arms <- in_order(rows)
+  x <- sapply(arms, function(arm) as.numeric(rows$first == arm))
+  x <- matrix(x, nrow(rows))
+  mean <- as.vector(t(x) %*% of(rows)) / colSums(x)
+  each <- rowsum(t(t(x * as.vector(of(rows) - x %*% mean)) / colSums(x)), rows$pseudonym)
+  spread <- t(each) %*% each * nrow(each) / max(1, nrow(each) - 1)
+  one <- diag(length(arms))
+  for (i in seq_along(arms)) for (j in c(0, seq_along(arms)[seq_along(arms) > i])) {
+    by <- if (j) one[i, ] - one[j, ] else one[i, ]
+    label <- if (j) paste(arms[i], "minus", arms[j]) else arms[i]
+    line(what, paste0(name, ": ", label), sum(by * mean), sqrt(sum(by * (spread %*% by))),
+         rows[as.vector(x %*% abs(by)) > 0, ])
+  }
+}
+
 compared <- function(name, rows) {
   decided <- rows[rows$choice %in% c("a", "b"), ]
   if (!nrow(decided)) return(invisible())
-  met <- ifelse(decided$first < decided$second, paste(decided$first, decided$second, sep = "\t"),
-                paste(decided$second, decided$first, sep = "\t"))
-  for (pair in sort(unique(met), method = "radix")) {
-    two <- strsplit(pair, "\t")[[1]]
-    own <- decided[met == pair, ]
+  for (two in combn(in_order(decided), 2, simplify = FALSE)) {
+    own <- decided[decided$first %in% two & decided$second %in% two, ]
+    if (!nrow(own)) next
     for (arm in two) {
       share("preferred", paste0(name, ": ", arm, " over ", setdiff(two, arm)), own$preferred == arm, own)
     }
@@ -144,13 +166,17 @@ compared <- function(name, rows) {
 }
 
 trials <- read.csv(file.path(here(), "trials.csv"), colClasses = "character", na.strings = NULL)
-trials <- trials[trials$scored == "true" & trials$excluded == "", ]
+trials <- trials[(trials$scored == "true" | trials$state == "delivered") & trials$excluded == "", ]
 for (experiment in sort(unique(trials$experiment), method = "radix")) {
   name <- if (experiment == "") "outside" else experiment
   for (kind in c("compare", "guess", "rate", "single")) {
     rows <- trials[trials$experiment == experiment & trials$kind == kind, ]
     if (!nrow(rows)) next
     if (kind == "compare") compared(name, rows)
+    if (kind == "single") {
+      means("thumbs up", name, rows[!rows$thumb %in% c("", "0"), ], function(own) own$thumb == "1")
+      means("rating", name, rows[rows$value != "", ], function(own) as.numeric(own$value))
+    }
     if (kind == "guess") {
       for (column in c("first_expert", "arm")) {
         for (value in setdiff(sort(unique(rows[[column]]), method = "radix"), "")) {

@@ -25,7 +25,8 @@ RIDGE = 1e-3  # keeps odds finite where all said the same
 
 
 def read(folder: Path) -> list[Trial]:
-    return [row for row in rows_of(folder / "trials.csv") if row["scored"] == "true"]
+    rows = rows_of(folder / "trials.csv")
+    return [row for row in rows if row["scored"] == "true" or row["state"] == "delivered"]
 
 
 def rows_of(path: Path) -> list[Trial]:
@@ -143,14 +144,32 @@ def style(row: Trial) -> list[float]:
     return [longer, parts[0] - parts[1], dense[0] - dense[1]]
 
 
+def in_order(rows: Sequence[Trial]) -> list[str]:
+    """List the arms as results name them: what is treated first."""
+    sides = [(int(row.get(f"{x}_rank") or 0), row[x]) for row in rows for x in ("first", "second")]
+    return list(dict.fromkeys(arm for _, arm in sorted(sides) if arm))
+
+
+def means(what: str, name: str, rows: Sequence[Trial], said: Sequence[float]) -> Iterator[Line]:
+    """Average by arm, and the differences of arms, with errors clustered by person."""
+    arms, people = in_order(rows), list(dict.fromkeys(row["pseudonym"] for row in rows))
+    x = np.array([[float(row["first"] == arm) for arm in arms] for row in rows])
+    mean = x.T @ np.array(said) / x.sum(axis=0)
+    off = x * (np.array(said) - x @ mean)[:, None] / x.sum(axis=0)
+    each = np.array([[row["pseudonym"] == one for row in rows] for one in people]) @ off
+    spread = each.T @ each * len(people) / max(1, len(people) - 1)
+    of = [(arm, one) for arm, one in zip(arms, np.eye(len(arms)), strict=True)]
+    of += [(f"{a} minus {b}", p - q) for (a, p), (b, q) in itertools.combinations(of, 2)]
+    for label, by in of:
+        own = [row for row, part in zip(rows, x @ np.abs(by), strict=True) if part]
+        yield line(what, f"{name}: {label}", by @ mean, math.sqrt(by @ spread @ by), own)
+
+
 def strengths(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
     """Bradley-Terry as log-odds against the last arm, then with style held equal; ties count half."""
-    arms = sorted({row[side] for row in rows for side in ("first", "second")})
-    twice = [
-        (row, won)
-        for row in rows
-        for won in ({"a": (1, 1), "b": (0, 0)}.get(row["choice"], (1, 0)))
-    ]
+    arms = in_order(rows)
+    said = {"a": (1, 1), "b": (0, 0)}
+    twice = [(row, won) for row in rows for won in said.get(row["choice"], (1, 0))]
     won = np.array([float(one) for _, one in twice])
     weight, who = np.full(len(twice), 0.5), [row["pseudonym"] for row, _ in twice]
     plain = [
@@ -179,16 +198,21 @@ def lines(trials: Sequence[Trial]) -> Iterator[Line]:
                     if len({row["truth"] for row in own}) == 2:
                         yield left_out("d prime", f"{name}: {column} {value}", own, prime)
             yield left_out("d prime", f"{name}: all", rows, prime)
+        elif kind == "single":
+            for what, column in (("thumbs up", "thumb"), ("rating", "value")):
+                own = [row for row in rows if row[column] not in ("", "0" * (column == "thumb"))]
+                said = [float(row[column]) for row in own]
+                up = [float(one > 0) for one in said] if column == "thumb" else said
+                yield from means(what, name, own, up) if own else ()
         if any(row["stimulus"] for row in rows):
             yield left_out("alpha", name, [row for row in rows if row["stimulus"]], alpha)
 
 
 def _compared(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
     decided = [row for row in rows if row["choice"] in ("a", "b")]
-    pairs = sorted({tuple(sorted((row["first"], row["second"]))) for row in decided})
-    for one, other in pairs:
+    for one, other in itertools.combinations(in_order(decided), 2):
         own = [row for row in decided if {row["first"], row["second"]} == {one, other}]
-        for a, b in ((one, other), (other, one)):
+        for a, b in ((one, other), (other, one)) if own else ():
             won = [row["preferred"] == a for row in own]
             yield share("preferred", f"{name}: {a} over {b}", won, [r["pseudonym"] for r in own])
     if decided:

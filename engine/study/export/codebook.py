@@ -13,15 +13,7 @@ from typing import Any
 from engine.ledger.tables import Table
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export.schema import (
-    KIND_WORDS,
-    Kind,
-    described,
-    kind_of,
-    meaning,
-    table,
-    text_of,
-)
+from engine.study.export.schema import KIND_WORDS, Kind, described, kind_of, meaning, table, text_of
 from engine.vault import Sealed
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.study.experiments.questions import Question
 from engine.study.export.codebook import Column, Row, Tables, columns
-from engine.study.export.derived_columns import STYLE
+from engine.study.export.derived_columns import STYLE, files_of
 from engine.study.export.schema import Kind
 
 SCORED = {"compare": ("a", "b", "tie"), "guess": ("real", "generated")}
@@ -37,11 +37,9 @@ def name_of(row: Row) -> str:
 
 def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
     works = {row["id"]: row for name in ("items", "interactions") for row in tables[name]}
-    units = {
-        (row["experiment"], row["unit"]): row
-        for row in tables["enrolments"]
-        if row["unit_kind"] == "person"
-    }
+    arms = {name: file.get("arms", ()) for name, file in files_of(tables).items()}
+    people = [row for row in tables["enrolments"] if row["unit_kind"] == "person"]
+    units = {(row["experiment"], row["unit"]): row for row in people}
     votes: dict[str, list[Row]] = defaultdict(list)
     for row in tables["votes"]:
         votes[row["exposure_id"]].append(row)
@@ -56,25 +54,37 @@ def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
         trial = blank | {name: row[name] for name in blank if name in row}
         trial |= {"arm": unit.get("arm"), "excluded": unit.get("excluded"), "stimulus": row["item"]}
         trial |= {name: (row["visible"] or {}).get(name) for name in ("platform", "form")}
-        trial |= _shown(row, works) | _judged(row, votes[row["id"]])
+        trial |= _shown(row, works, arms.get(row["experiment"], ()))
+        trial |= _judged(row, votes[row["id"]])
         trial |= _answered(said[row["id"]], questions)
         found.append(trial)
     return found
 
 
-def _shown(row: Row, works: Mapping[str, Row]) -> Row:
+def _shown(row: Row, works: Mapping[str, Row], arms: Sequence[Row]) -> Row:
     """Tell what stood first and second; of a guess or a rating there is only the first."""
     told: Row = {"truth": row["shown"][0].get("kind") if row["kind"] == "guess" else None}
+    order = [arm["name"] for arm in sorted(arms, key=lambda arm: bool(arm.get("plain")))]
+    told["thumb"] = works.get(row["id"], {}).get("rating")  # of a single answer, which has its id
     for side, one in zip(("first", "second"), row["shown"], strict=False):
         work = works.get(one.get("interaction") or one.get("item"), {})
-        pair = row["experiment"] and row["kind"] == "compare"
+        treated = row["experiment"] and row["kind"] in ("compare", "single")
         told |= {
-            side: one["arm"] if pair else name_of(one),
+            side: one["arm"] if treated else name_of(one),
+            f"{side}_rank": _rank(one, work, order),
             f"{side}_expert": one.get("expert"),
             f"{side}_id": one.get("interaction") or one.get("item"),
             **{f"{side}_{name}": work.get(name) for name in STYLE},
         }
     return told
+
+
+def _rank(one: Row, work: Row, order: Sequence[str]) -> int:
+    """Give the place in which results name it: what is treated before its base, or before a person's."""
+    if one.get("arm") in order:
+        return order.index(one["arm"])
+    without = "adapter none" in (work.get("source") or "")
+    return int(bool(one.get("plain")) or work.get("kind") == "real" or without)
 
 
 def _judged(row: Row, votes: Sequence[Row]) -> Row:

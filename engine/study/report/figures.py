@@ -170,11 +170,7 @@ def bars(name: str, values: Mapping[str, float], unit: str, about: str) -> str:
 
 
 def stacked(
-    name: str,
-    places: Sequence[str],
-    parts: Mapping[str, Sequence[float]],
-    unit: str,
-    about: str,
+    name: str, places: Sequence[str], parts: Mapping[str, Sequence[float]], unit: str, about: str
 ) -> str:
     """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts."""
     if not parts:

@@ -12,13 +12,7 @@ from engine.study.export.codebook import Row, Tables
 from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, forest, interval, shares
-from engine.study.report.primary import (
-    Finding,
-    excluded,
-    finding,
-    preferred,
-    told_apart,
-)
+from engine.study.report.primary import Finding, excluded, finding, preferred, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +22,15 @@ class Evidence:
     pairs: list[Row]
     guesses: list[Row]
     everybody: list[Row]
-    first: list[str]
 
     @classmethod
     def of(cls, tables: Tables) -> "Evidence":
         told = [row for row in tables["trials"] if row["choice"] and row["state"] != "void"]
-        files, kept = files_of(tables), [row for row in told if not row["excluded"]]
+        kept = [row for row in told if not row["excluded"]]
         return cls(
             pairs=[row for row in kept if row["kind"] == "compare"],
             guesses=[row for row in kept if row["kind"] == "guess"],
-            everybody=[row for row in told if row["kind"] == "compare"],
-            # as a comparison is read: the treated arms first, then the base alone
-            first=[
-                f"{name}: {arm['name']}"
-                for name, file in files.items()
-                for arm in sorted(file.get("arms", ()), key=lambda arm: bool(arm.get("plain")))
-            ],
+            everybody=told,
         )
 
 
@@ -52,7 +39,7 @@ def judgements(tables: Tables) -> list[Figure]:
     scored = [row for row in seen.pairs if row["scored"]]
     # across islands, scores compare with nothing
     islands = [_island(scored, players, n) for n, players in enumerate(_islands(scored) or [[]])]
-    figures = [_wins(seen), *islands, _position(seen.pairs), _detection(seen.guesses)]
+    figures = [_wins(seen), *islands, _position(seen.pairs), _detection(seen)]
     rated = [row for row in tables["annotations"] if not row["excluded"]]
     return [*figures, _agreement(rated)] if rated else figures
 
@@ -71,7 +58,7 @@ def findings(tables: Tables) -> list[Finding]:
 
 def _preferences(seen: Evidence) -> list[str]:
     told = []
-    for (one, other), own in _met(seen.pairs, seen.first).items():
+    for (one, other), own in _met(seen.pairs).items():
         counts = _outcomes(own, one)
         wins, losses, ties = counts.sum(axis=0)
         [rate] = est.estimated(counts[:, :2], est.share, int(wins + losses))
@@ -92,16 +79,13 @@ def _names(row: Row) -> tuple[str, str]:
     return f"{of}{row['first']}", f"{of}{row['second']}"
 
 
-def _met(pairs: Sequence[Row], first: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
+def _met(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
     """Group scored pairs by who met whom: a treated arm before the base, else as the file has them."""
-
-    def place(name: str) -> tuple[bool, int, str]:
-        return name == "base alone", first.index(name) if name in first else len(first), name
-
     found: dict[tuple[str, ...], list[Row]] = {}
-    for row in pairs:
-        if row["scored"]:
-            found.setdefault(tuple(sorted(_names(row), key=place)), []).append(row)
+    for row in rows:
+        if row["scored"] and row["kind"] == "compare":
+            ranked = sorted(zip((row["first_rank"], row["second_rank"]), _names(row), strict=True))
+            found.setdefault(tuple(name for _, name in ranked), []).append(row)
     return dict(sorted(found.items()))
 
 
@@ -119,8 +103,8 @@ def _won(row: Row) -> str:
 def _wins(seen: Evidence) -> Figure:
     rates: dict[str, est.Estimate] = {}
     cells = []
-    pairs, found = seen.pairs, _met(seen.pairs, seen.first)
-    for (one, other), all_of_them in _met(seen.everybody, seen.first).items():
+    pairs, found = seen.pairs, _met(seen.pairs)
+    for (one, other), all_of_them in _met(seen.everybody).items():
         own = found.get((one, other), [])
         # two arms of one experiment share the beginning of their names
         shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
@@ -232,7 +216,8 @@ def _detected(guesses: Sequence[Row]) -> est.Floats:
     return est.by_person(rows, (4,))
 
 
-def _detection(guesses: Sequence[Row]) -> Figure:
+def _detection(seen: Evidence) -> Figure:
+    guesses, everybody = seen.guesses, [row for row in seen.everybody if row["kind"] == "guess"]
     manners = sorted({str(row["first_expert"]) for row in guesses})
     primes: dict[str, est.Estimate] = {}
     cells = []
@@ -244,6 +229,8 @@ def _detection(guesses: Sequence[Row]) -> Figure:
             continue
         found = est.estimated(counts, est.detection, len(own))
         primes[manner] = found[0]
+        whole = [row for row in everybody if manner in ("all", row["first_expert"])]
+        found.append(est.estimated(_detected(whole), est.detection, len(whole))[0])
         shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
         cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
     return Figure(
@@ -255,7 +242,7 @@ def _detection(guesses: Sequence[Row]) -> Figure:
         which="kind guess, not void, not excluded",
         head=(
             "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
-            "discernment", "95 %",
+            "discernment", "95 %", "d′, everybody", "95 %",
         ),
         cells=cells,
         note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "

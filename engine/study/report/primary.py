@@ -27,9 +27,8 @@ def excluded(tables: Tables) -> set[tuple[str, str]]:
 
 
 def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int) -> Finding:
-    rules = (
-        f"Its own rules of exclusion leave out {out}; the figures below show everybody beside it."
-    )
+    beside = "of comparisons and guesses the result for everybody stands beside it."
+    rules = f"Its own rules of exclusion leave out {out}; {beside}"
     nothing = "Nothing was compared or guessed in it; ratings by arm stand below."
     address = file.get("preregistration") or "none was named"
     frozen = iso(row["frozen_at"])[:10]

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import share_by_person
 from engine.study.report.figures import Figure, bars, count_of, interval, shares
+from engine.study.report.primary import excluded
 
 
 def usage(tables: Tables) -> list[Figure]:
     rows, ratings = tables["interactions"], tables["ratings"]
     writers = {row["id"]: writer(row) for row in rows}
-    arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in rows if row["arm"]}
+    out = excluded(tables)
+    kept = [row for row in rows if (row["experiment"], row["pseudonym"]) not in out]
+    arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in kept if row["arm"]}
     return [
         _by_expert(rows),
         _thumbs("ratings", "Thumbs up", "expert", ratings, writers),
-        _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, arms),
+        _thumbs(
+            "arm-ratings", "Thumbs up, by arm, without whom the rules exclude", "arm", ratings, arms
+        ),
     ]
 
 
