@@ -23,6 +23,7 @@ from engine.study.experiments.questions import Question
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Enrolment, ExperimentRow
 
+ASKED = '[[before]]\nid = "q"\ntext = "?"\n'
 BOTH = pytest.mark.databases("sqlite", "postgres")
 
 
@@ -58,18 +59,25 @@ def test_what_is_missing_is_named(wrong: str, told: str) -> None:
         (
             'unit = "dog"',
             "",
-            "unit: Input should be 'person', 'request' or 'place' (there stands 'dog')",
+            "unit: must be 'person', 'request' or 'place' (there stands 'dog')",
         ),
         (
             "exposures = 0",
             "",
-            "exposures: Input should be greater than or equal to 1 (there stands 0)",
+            "exposures: must be greater than or equal to 1 (there stands 0)",
         ),
         ("", 'name2 = "x"', "arms.1.name2: there is no such key; here are: name, expert"),
         ("", "sampling = {heat = 1}", "arms.1: sampling has no heat; there are temperature"),
         ("", '[[arms]]\nname = "base"', "arms: every arm needs a name of its own"),
         ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "need choices"),
         ('preregistration2 = "x"', "", "preregistration2: there is no such key"),
+        ("", ASKED + 'kind = "number"\ncheck = "thirty"', "check: 'thirty' is no answer to it"),
+        ("", ASKED + 'kind = "number"\ncheck = "30.0"', "check: '30.0' is no answer to it"),
+        ("", ASKED + 'kind = "number"\nminimum = 9\nmaximum = 3', "minimum: is above maximum"),
+        ("", ASKED + 'kind = "choice"\nchoices = ["a", "a"]', "choices: each stands there once"),
+        ("", '[[rating]]\ntext = "?"', "rating: must be one table, as [table]."),
+        ("", "[before]", "before: must be a list, as [1, 2], or of tables, each as [[table]]"),
+        ("", ASKED + 'points = "x"', "before.0.points: must be a whole number (there stands 'x')"),
         ('unit = "place"', "[exclude]\nfewer_exposures = 2", "it is for the unit person"),
         ('unit = "request"', '[rating]\ntext = "?"', "ratings and codes are for the unit person"),
     ],
@@ -96,7 +104,7 @@ def test_lint_says_what_cannot_run_where_a_mistake_stands_and_what_was_meant(reg
     told = mistakes_in(experiment_text(more='exposure = 3\npreregistration2 = "x"'))
     assert "line 10, exposure: there is no such key" in told and "Did you mean exposures?" in told
     told = mistakes_in(experiment_text(tables="sampling = { temperature = 40 }"))
-    assert "sampling.temperature: Input should be less than or equal to 5, not 40" in told
+    assert "sampling.temperature: must be less than or equal to 5, not 40" in told
     assert "line 16, arms.1" in told, "the second arm begins there"
     told = mistakes_in(experiment_text().replace("https://osf.io/abcde", "osf"))
     assert (
@@ -107,11 +115,50 @@ def test_lint_says_what_cannot_run_where_a_mistake_stands_and_what_was_meant(reg
         return "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
 
     told = warned(experiment_text(tables='[eligible]\nexperts = ["lovcraft"]'))
-    assert "cannot run: eligible.experts: lovcraft is not here. Did you mean lovecraft?" in told
+    assert (
+        "cannot run: eligible.experts: there is no expert lovcraft here. Did you mean love" in told
+    )
+    told = warned(experiment_text(tables='[eligible]\nexperts = ["jewel", "lovcraft"]'))
+    assert "cannot run" not in told and "no expert lovcraft here. Did you mean lovecraft?" in told
     assert "80 guesses" not in warned(experiment_text(task="guess", more="exposures = 80"))
     assert "120 guesses, and the shipped pool has 100" in warned(
         experiment_text(task="guess", more="exposures = 120")
     )
+
+
+@pytest.mark.parametrize(
+    ("base", "lora", "tables", "cannot"),
+    [
+        ("lovecraft", "poe", "", False),
+        ("lovecraft", "jewel", "", True),
+        ("lovecraft", "", '[eligible]\ncommands = ["jewel", "news"]', True),
+        ("", "", '[eligible]\ncommands = ["news"]\nexperts = ["lovecraft"]', True),
+        ("", "", '[eligible]\ncommands = ["story"]\nexperts = ["lovecraft"]', False),
+    ],
+)
+@pytest.mark.parametrize("task", ["single", "compare"])
+def test_lint_says_where_no_request_is_for_all_arms(
+    registry, task: str, base: str, lora: str, tables: str, cannot: bool
+) -> None:
+    text = experiment_text(task=task, tables=tables)
+    for name, expert in (("base", base), ("lora", lora)):
+        text = text.replace(f'name = "{name}"', f'name = "{name}"\nexpert = "{expert}"')
+    told = "\n".join(warnings_of(parse_experiment(text, "x"), registry, 0))
+    assert ("cannot run: eligible takes in no request that all arms can answer" in told) == cannot
+
+
+def test_lint_warns_of_what_changes_nothing_and_of_an_age_that_nobody_can_show(registry) -> None:
+    def told(tables: str, age: int | None = None) -> str:
+        read = parse_experiment(experiment_text(tables=tables), "x")
+        return "\n".join(warnings_of(read, registry, 0, age))
+
+    assert "temperature changes nothing" in told('expert = "jewel"\nsampling = {temperature = 1}')
+    assert "guidance changes nothing" in told('expert = "poe"\nsampling = {guidance = 3}')
+    assert "changes nothing" not in told("sampling = {temperature = 1, guidance = 3}")
+    old = "[eligible]\nminimum_age = 30"
+    assert "nobody is taken in, unless study.toml asks for minimum_age = 30" in told(old)
+    assert "cannot run: eligible.minimum_age" in told(old, 18)
+    assert "minimum_age" not in told(old, 30)
 
 
 def test_lint_names_the_words_that_are_missing_in_italian(registry) -> None:
@@ -295,6 +342,6 @@ def test_the_linter_names_mistakes_and_the_switch_stops(settings, tmp_path) -> N
     home = {"PASTICHE_HOME": str(settings.home), "PASTICHE_STUDY": "pilot"}
     ran = pastiche("study", "lint", str(folder_of(settings) / "pilot.toml"), str(wrong), **home)
     assert ran.returncode == 2 and b"pilot.toml: read" in ran.stdout
-    assert b"task: Input should be 'single', 'compare', 'guess' or 'flow'" in ran.stdout
+    assert b"task: must be 'single', 'compare', 'guess' or 'flow'" in ran.stdout
     assert b"pilot is stopped" in pastiche("study", "stop", "pilot", **home).stdout
     assert b"stopped, 0 enrolled" in pastiche("study", "experiments", **home).stdout

@@ -229,6 +229,12 @@ async def test_by_commands_a_flow_is_checked_and_watched_an_item_retired_and_the
         return ran.stdout.decode()
 
     assert "tell.toml: read" in study("lint", "tell.toml")
+    changed = FLOW.replace("max_n = 50", "max_n = 49") + "[eligible]\nminimum_age = 19\n"
+    Path("tell.toml").write_text(changed)
+    ran = pastiche("study", "lint", "tell.toml", PASTICHE_HOME=str(settings.home))
+    assert ran.returncode == 2
+    assert b"cannot run: it was changed after people came in" in ran.stdout
+    assert b"cannot run: eligible.minimum_age" in ran.stdout, "study.toml asks for 18"
     watched = study("watch", "--once")
     assert "tell" in watched and "excluded" in watched
     assert study("items", "retire", item.id[:20]) == f"{item.id[:20]} is retired.\n"

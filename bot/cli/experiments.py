@@ -17,11 +17,11 @@ from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.study.design.checks import CANNOT, overlaps, warnings_of
-from engine.study.design.experiment_file import near, read_experiment
+from engine.study.design.experiment_file import near, read_experiment, version_of
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.passages import read_items
 from engine.study.experiments.stimuli import ITEMS, read_pool, versions_of
-from engine.study.lifecycle import connected_database, ready
+from engine.study.lifecycle import connected_database, ready, surroundings
 from engine.study.study import folder_of, open_study
 from engine.study.study_services import StudyServices
 
@@ -46,17 +46,21 @@ def lint_command(
         wrong, read = 0, []
         for path in files:
             try:
-                experiment, _ = read_experiment(path)
+                experiment, text = read_experiment(path)
+                age, frozen = shutdown.run(surroundings(settings, path))
             except SetupError as error:
                 wrong += 1
                 _print(str(error))
                 continue
             _print(f"{path.name}: read. {experiment.task}, arms {', '.join(experiment.weights)}.")
             read.append(experiment)
+            if frozen.get(experiment.id, version_of(text)) != version_of(text):
+                wrong += 1
+                _print(f"  {CANNOT}it was changed after people came in, and their version goes on.")
             for problem in _stimuli(experiment, path.absolute().parent.parent / "stimuli"):
                 wrong += 1
                 _print(f"  {CANNOT}{problem}")
-            for warning in warnings_of(experiment, registry, time.time()):
+            for warning in warnings_of(experiment, registry, time.time(), age):
                 wrong += warning.startswith(CANNOT)
                 _print(f"  {'' if warning.startswith(CANNOT) else 'note: '}{warning}")
         for warning in overlaps(sorted(read, key=lambda each: each.id)):

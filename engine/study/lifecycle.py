@@ -24,7 +24,14 @@ from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
 from engine.study.erasure_rules import delete_study, of_study, stone_of
-from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer, Vote
+from engine.study.experiments.tables import (
+    Enrolment,
+    ExperimentRow,
+    Exposure,
+    PanelId,
+    QuestionnaireAnswer,
+    Vote,
+)
 from engine.study.study import (
     Study,
     StudyFile,
@@ -32,6 +39,7 @@ from engine.study.study import (
     key_of,
     mistake,
     open_study,
+    read_study_file,
     study_key_file,
     study_row,
 )
@@ -120,6 +128,19 @@ async def destroy_key(settings: Settings, study: str) -> None:
                 .values(key_destroyed_at=database.clock())
             )
     _shred(study_key_file(settings, study))
+
+
+async def surroundings(settings: Settings, file: Path) -> tuple[int | None, dict[str, str]]:
+    """Give the lowest age of the study that a file lies in, and the digests of what is frozen there."""
+    folder, row = file.resolve().parent.parent, ExperimentRow
+    if folder.parent != (settings.home / "studies").resolve():
+        return None, {}
+    age, (current, newest) = read_study_file(settings, folder.name).minimum_age, revisions(settings)
+    if current is None or current != newest:
+        return age, {}
+    async with connected_database(settings) as database:
+        query = sa.select(row.id, row.version_sha256).where(row.study == folder.name)
+        return age, {one.id: one.version_sha256 for one in await database.rows(query)}
 
 
 async def rows_of_study(database: Database, study: str) -> list[str]:

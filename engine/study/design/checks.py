@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.plan.cards import Registry
+from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
 from engine.study.design.experiment_file import near
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.passages import shipped
@@ -15,15 +16,44 @@ CANNOT = "cannot run: "  # begins a warning of what no run survives
 
 def _pool_warnings(experiment: Experiment) -> Iterator[str]:
     """Warn of a shipped pool that is too small; what was added to the study is not seen here."""
-    drawn = [step.count for step in experiment.steps if step.kind == "guess" and not step.stimuli]
+    drawn = sum(s.count for s in experiment.steps if s.kind == "guess" and not s.stimuli)
     for expert in {arm.expert for arm in experiment.arms} or {""}:
         kinds = Counter(item.kind for item in shipped() if expert in ("", item.expert))
-        if min(kinds["real"], kinds["generated"]) < sum(drawn):
+        if min(kinds["real"], kinds["generated"]) < drawn:
             who = f" of {expert}" if expert else ""
             yield (
-                f"exposures: {sum(drawn)} guesses, and the shipped pool{who} has "
-                f"{kinds['real']} real and {kinds['generated']} generated passages; add more of them."
+                f"exposures: {drawn} guesses, and the shipped pool{who} has {kinds['real']} real and "
+                f"{kinds['generated']} generated passages; add more of them (pastiche study items add)."
             )
+
+
+def _route_warnings(experiment: Experiment, registry: Registry) -> Iterator[str]:
+    """Warn of what is not here, and of arms that no request is for."""
+    names, eligible = [expert.name for expert in registry.experts], experiment.eligible
+    wanted = set(eligible.experts) & set(names)
+    given = [("eligible.experts", name, not wanted) for name in eligible.experts]
+    arms = [(f"arm {arm.name}", arm.expert, True) for arm in experiment.arms if arm.expert]
+    for where, name, needed in (*arms, *given):
+        if name not in names:
+            yield f"{CANNOT * needed}{where}: there is no expert {name} here.{near(name, names)}"
+    for command in eligible.commands:
+        if command not in registry.commands:
+            yield f"eligible.commands: no expert answers /{command} here."
+    if all(step.stimuli or step.kind not in ("single", "compare") for step in experiment.steps):
+        return  # nobody's own request is answered
+    flow = experiment.task == "flow"  # which takes in whatever is asked in it
+    commands, experts = eligible.commands or registry.commands, wanted or names
+    taken = [e for e in registry.experts if flow or (e.command in commands and e.name in experts)]
+    of = {name: registry[name] for _, name, _ in arms if name in names}
+    asked = {expert.command for expert in of.values()}
+    if not taken or len(asked) > 1 or not asked <= {expert.command for expert in taken}:
+        told = "".join(f"; {name} answers /{expert.command}" for name, expert in of.items())
+        yield f"{CANNOT}eligible takes in no request that all arms can answer{told}."
+    for arm in experiment.arms:
+        media = {e.medium for e in ([of[arm.expert]] if arm.expert in of else taken)}
+        works = {n for m in media for n in (PICTURE_VALUES if m == "image" else TEXT_VALUES)}
+        if idle := ", ".join(name for name in arm.sampling if name not in works):
+            yield f"arm {arm.name}: {idle} changes nothing in what is answered there."
 
 
 def not_italian(value: Any, where: str = "") -> Iterator[str]:
@@ -54,39 +84,32 @@ def overlaps(experiments: Sequence[Experiment]) -> Iterator[str]:
             yield f"{one.id} and {other.id} overlap: nobody is in both at a time, {one.id} goes first."
 
 
-def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[str]:
-    """Warn of what is allowed but likely not meant: missing models, dates gone by, few units."""
-    found = []
-    texts = [expert.name for expert in registry.experts]
-    for arm in experiment.arms:
-        if arm.expert and registry.named(arm.expert) is None:
-            meant = near(arm.expert, texts)
-            found.append(f"{CANNOT}arm {arm.name}: there is no expert {arm.expert} here.{meant}")
-    if (wanted := experiment.eligible.experts) and not set(wanted) & set(texts):
-        meant = near(wanted[0], texts)
-        found.append(f"{CANNOT}eligible.experts: {', '.join(wanted)} is not here.{meant}")
-    found += _pool_warnings(experiment)
-    for command in experiment.eligible.commands:
-        if command not in registry.commands:
-            found.append(f"eligible.commands: no expert answers /{command} here.")
+def warnings_of(
+    experiment: Experiment, registry: Registry, now: float, age: int | None = None
+) -> list[str]:
+    """Warn of what is allowed but likely not meant; `age` is the study's lowest, if that is known."""
+    found = [*_route_warnings(experiment, registry), *_pool_warnings(experiment)]
     words = list(not_italian(experiment.model_dump()))
-    locales = experiment.eligible.locales
-    if words and (not locales or any(one.startswith("it") for one in locales)):
-        found.append(f"In Italian are missing, and are said in English: {', '.join(words)}.")
-    if not experiment.runs(now):
-        found.append(f"It does not run today: {experiment.start} to {experiment.stop}.")
-    if experiment.allocation == "simple" and experiment.max_n < 200:
-        found.append("allocation: with so few units, blocks keep the arms even; simple does not.")
-    if not experiment.preregistration:
-        found.append("preregistration: none is named.")
-    if not experiment.debrief and not experiment.annotators:
-        found.append("debrief: people are told that chance decided among the arms, and no more.")
+    eligible = experiment.eligible
+    italian = not eligible.locales or any(one.startswith("it") for one in eligible.locales)
     trials = sum(step.count for step in experiment.steps if step.trials and not step.practice)
-    if experiment.exclude.fewer_exposures > trials:
-        found.append(
-            "exclude.fewer_exposures: more than exposures, so whoever finishes is left out."
-        )
     alike = {arm.model_dump_json(exclude={"name", "weight"}) for arm in experiment.arms}
-    if len(alike) < len(experiment.arms):
-        found.append("arms: two of them are the same but for their names.")
-    return found
+    oldest, few = eligible.minimum_age, experiment.allocation == "simple" and experiment.max_n < 200
+    notes = {
+        f"{CANNOT * bool(age)}eligible.minimum_age: nobody is taken in, unless study.toml asks for "
+        f"minimum_age = {oldest}, too.": oldest > (age or 18),
+        f"In Italian are missing, and are said in English: {', '.join(words)}.": words and italian,
+        f"It does not run today: {experiment.start} to {experiment.stop}.": not experiment.runs(
+            now
+        ),
+        "allocation: with so few units, blocks keep the arms even; simple does not.": few,
+        "preregistration: none is named.": not experiment.preregistration,
+        "debrief: people are told that chance decided among the arms, and no more.": not (
+            experiment.debrief or experiment.annotators
+        ),
+        "exclude.fewer_exposures: more than exposures, so whoever finishes is left out.": (
+            experiment.exclude.fewer_exposures > trials
+        ),
+        "arms: two of them are the same but for their names.": len(alike) < len(experiment.arms),
+    }
+    return [*found, *(note for note, holds in notes.items() if holds)]

@@ -15,6 +15,17 @@ from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experi
 from engine.study.experiments.questions import Question
 from engine.study.experiments.steps import Step
 
+PLAIN = {  # what pydantic says in its own words, by how its errors begin
+    "model": "must be one table, as [table]",
+    "dict": "must be one table, as { name = 1 }",
+    "tuple": "must be a list, as [1, 2], or of tables, each as [[table]]",
+    "string": "must be text in quotes",
+    "bool": "must be true or false",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "date": "must be a day, as 2027-01-31",
+}
+
 
 def version_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
@@ -76,7 +87,10 @@ def _mistake(error: Any, text: str) -> str:
         case "missing":
             return f"  {where}: is missing."
         case _:
-            return f"  {where}: {error['msg'].removeprefix('Value error, ')}{stands}."
+            said = re.sub(r"^(Input|String|Tuple) should", "must", error["msg"])
+            begins, _, ends = error["type"].partition("_")
+            plain = PLAIN.get(begins) if not ends.startswith("too") else None
+            return f"  {where}: {plain or said.removeprefix('Value error, ')}{stands}."
 
 
 def _known(where: tuple[int | str, ...]) -> Iterable[str]:

@@ -71,7 +71,8 @@ class Arm(_Part):
         except ValidationError as error:
             one = error.errors(include_url=False)[0]
             raise ValueError(
-                f"sampling.{one['loc'][0]}: {one['msg']}, not {one['input']}"
+                f"sampling.{one['loc'][0]}: {one['msg'].replace('Input should', 'must')}, "
+                f"not {one['input']}"
             ) from None
         if self.template:
             Template(text=self.template)

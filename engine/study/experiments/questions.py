@@ -59,13 +59,19 @@ class Question(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        low, high = self.minimum, self.maximum
         if (self.kind in ("choice", "multiple")) != bool(self.choices):
             raise ValueError("choice and multiple need choices, and only they have them")
         if self.kind == "multiple" and any(BOTH.strip() in choice for choice in self.choices):
             raise ValueError("choices of which several are taken have no semicolon")
-        if self.kind != "number" and (self.minimum, self.maximum) != (None, None):
+        if self.kind != "number" and (low, high) != (None, None):
             raise ValueError("only a number has minimum and maximum")
-        if self.check and not (self.kind == "number" or self.check in self.values):
+        if low is not None and high is not None and low > high:
+            raise ValueError("minimum: is above maximum")
+        if any(len(set(each)) < len(each) for each in (self.choices, self.choices_it)):
+            raise ValueError("choices: each stands there once")
+        right = (self.read(self.check),) if self.kind == "number" else self.values
+        if self.check and self.check not in right:
             raise ValueError(f"check: {self.check!r} is no answer to it")
         if self.choices_it and len(self.choices_it) != len(self.choices):
             raise ValueError("choices_it: as many as choices, in the same order")
