@@ -74,8 +74,7 @@ def open_command(
 
 @study_app.command("destroy-key")
 def destroy_key_command(
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="It cannot be undone.")] = False,
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="It cannot be undone.")] = False
 ) -> None:
     """End a study for good: its rows stay, and nobody can be found in them any more."""
     with logged("study") as settings:

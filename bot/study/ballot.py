@@ -30,7 +30,7 @@ async def shown(chat: "StudyChat", pair: Pair) -> Reply:
     if pair.kept:
         jobs = [side.job for side in pair.sides if side.job]
         await chat.context.services.study.exposures.compose(pair.id, pair.facts, jobs, visible)
-    chat.asks(pair.who, partial(again, chat, pair.id))
+    chat.questions.asks(pair.who, partial(again, chat, pair.id))
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
     if left is not None and right is not None:
@@ -102,7 +102,7 @@ async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
         await _count(chat, pair, who, reveal=reveal)
     pair.revealed = reveal
     if reveal:
-        chat.asks(who)
+        chat.questions.asks(who)
         return await _told(chat, pair, who)
     key = "compare.because" if pair.reason else "compare.chosen"
     key = f"{key}_blind" if pair.blind else key

@@ -88,7 +88,7 @@ async def _form(
         raise AskerError(words("study.none", who.locale))
     replaces = bool(form)
     form = form or await chat.agreements.form(*who.account)
-    chat.asks(who, partial(_form, chat, text, answers, form=form))
+    chat.questions.asks(who, partial(_form, chat, text, answers, form=form))
     head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
 
     def choice(letters: str, label: str) -> Any:
@@ -136,7 +136,7 @@ async def consent_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
     _asking(chat, who)
-    chat.asks(who)
+    chat.questions.asks(who)
     agreements = chat.agreements
     if digest == OPEN:
         if letters == "invited":

@@ -1,6 +1,5 @@
 """A flow in chat: one step after the other, from the start link to the code, found by the record."""
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from bot.study import ballot
 from bot.study.consent import consent, study_here
 from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
-from bot.study.questionnaire import NUMBER, PENDING_SECONDS, Meant
+from bot.study.questionnaire import NUMBER, Meant
 from engine.errors import AskerError, MediaError
 from engine.moderation import Content, Stage
 from engine.study.experiments.eligibility import Candidate
@@ -106,9 +105,7 @@ async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
     if isinstance(chosen, Press):
         return await answered(chat, chosen, who)
     shown = chosen or (await _under_way(chat, who) if who.alone else None)
-    at, place, again = chat.open.get(who.account, (0.0, "", None))
-    late = time.monotonic() - at > PENDING_SECONDS
-    return shown if shown or again is None or late or place != who.place else await again(who)
+    return shown or await chat.questions.again(who)
 
 
 async def answered(

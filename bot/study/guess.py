@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,10 +50,8 @@ class Guess:
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(
-        self, services: "Services", questions: "Questions", asks: Callable[..., None]
-    ) -> None:
-        self._services, self._asks = services, asks
+    def __init__(self, services: "Services", questions: "Questions") -> None:
+        self._services = services
         self._questions = questions
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
@@ -91,7 +88,7 @@ class GuessGame:
 
     async def _asked(self, guess: Guess, who: Who) -> Reply:
         text, pictures = await shown_item(self._services, guess.item)
-        self._asks(who, partial(self.again, guess.id))
+        self._questions.asks(who, partial(self.again, guess.id))
         if guess.person is not None:
             visible = {"platform": who.platform}
             await self._services.study.exposures.compose(guess.id, [], [], visible)
@@ -182,7 +179,7 @@ class GuessGame:
             self._played[who.account] = played
             score = score_of([(kind, answer) for _, kind, answer in played])
         guess.over = True
-        self._asks(who)
+        self._questions.asks(who)
         source = {n: spoken(getattr(item, n), who.locale) for n in ("source", "licence")}
         parts = [
             words("guess.right" if said == item.kind else "guess.wrong", who.locale),

@@ -6,8 +6,9 @@ it works after a restart and in any process. What was about to be asked for goes
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb
@@ -64,6 +65,7 @@ class Questions:
         self._services = services
         self.debriefs = debriefs
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
+        self._open = Bounded[tuple[str, str], tuple[float, str, Any]](MOST)
         self._asked = Bounded[tuple[str, str], tuple[float, Press, str, bool]](MOST)
 
     async def before(
@@ -98,6 +100,15 @@ class Questions:
             return await self.debriefs.offer(who)
         meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=seen.id)
         return self.show(meant, study.questionnaires.asked(enrolled, "rating")[0], who)
+
+    def asks(self, who: Who, again: Callable[[Who], Awaitable[Reply]] | None = None) -> None:
+        """Keep how to show again the guess, pair or form before somebody; nothing, once it is done."""
+        self._open[who.account] = (time.monotonic(), who.place, again)
+
+    async def again(self, who: Who) -> Reply | None:
+        at, place, again = self._open.get(who.account, (0.0, "", None))
+        late = time.monotonic() - at > PENDING_SECONDS
+        return None if again is None or late or place != who.place else await again(who)
 
     def show(
         self, meant: Meant, asked: Asked, who: Who, *, opening: str = "", replaces: bool = False

@@ -1,6 +1,5 @@
 """The study in chat, as its handlers are given it: the conversation's context, and what is under way."""
 
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -8,15 +7,10 @@ from bot.service.context import Context
 from bot.service.rate_limit import REMEMBERED, Bounded, Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from bot.service.request import Reply, Who
     from bot.study.debrief import Debriefs
     from bot.study.guess import GuessGame
     from bot.study.pair import Pairs
     from bot.study.questionnaire import Questions
-
-    Again = Callable[[Who], Awaitable[Reply]]
 
 
 class StudyChat:
@@ -31,12 +25,7 @@ class StudyChat:
         self.study_services = context.services.study_services
         # ids of panels, and codes of annotators, until they agree
         self.panels = Bounded[tuple[str, str], tuple[str, bool]](REMEMBERED)
-        self.open = Bounded[tuple[str, str], tuple[float, str, "Again | None"]](REMEMBERED)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
-
-    def asks(self, who: "Who", again: "Again | None" = None) -> None:
-        """Keep how to show again what somebody has before them; nothing, once it is answered."""
-        self.open[who.account] = (time.monotonic(), who.place, again)
 
     @cached_property
     def pairs(self) -> "Pairs":
@@ -60,4 +49,4 @@ class StudyChat:
     def guessing(self) -> "GuessGame":
         from bot.study.guess import GuessGame
 
-        return GuessGame(self.context.services, self.questions, self.asks)
+        return GuessGame(self.context.services, self.questions)

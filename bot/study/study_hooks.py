@@ -31,7 +31,7 @@ class StudyHooks(ChatStudy):
         return await treat(self.chat, command, plan, who)
 
     async def heard(self, command: Command, who: Who) -> Reply | GoOn | None:
-        asked = bool(self.title or self.chat.open)
+        asked = self.title or "questions" in vars(self.chat)
         if not (asked and isinstance(command, Generate) and command.free):
             return None
         from bot.study.flow import heard

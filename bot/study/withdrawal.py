@@ -43,7 +43,7 @@ async def withdraw(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     channel = "private" if who.alone else "aside"
     debriefs = await chat.debriefs.all_told(who)
     await agreements.withdraw(*who.account, channel)
-    chat.asks(who, partial(withdraw, chat, command))
+    chat.questions.asks(who, partial(withdraw, chat, command))
     form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)
     ask = tuple(
@@ -60,7 +60,7 @@ async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     mark, what, _ = parts_of(press.argument)
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
-    chat.asks(who)
+    chat.questions.asks(who)
     agreements = chat.agreements
     if await agreements.standing(*who.account, press.job):
         raise AskerError(words("study.older_withdrawal", who.locale))

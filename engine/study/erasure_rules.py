@@ -66,10 +66,8 @@ async def erase(
         return []
     mine = sa.select(t.InteractionRow.id).where(t.InteractionRow.pseudonym.in_(pseudonyms))
     files: list[str] = []
-    for media, person in (
-        (t.StudyPictureRow.media, t.StudyPictureRow.pseudonym),
-        (ItemRow.media, ItemRow.author),
-    ):
+    pictures = t.StudyPictureRow.media, t.StudyPictureRow.pseudonym
+    for media, person in (pictures, (ItemRow.media, ItemRow.author)):
         drawn = await connection.scalars(sa.select(media).where(person.in_(pseudonyms)))
         files += [name for name in drawn if name]
     found = list(await connection.scalars(mine))
@@ -78,10 +76,8 @@ async def erase(
     rated = sa.select(Exposure.id).where(Exposure.item.in_(mine))  # by annotators
     said = QuestionnaireAnswer.about.in_(rated)
     await connection.execute(sa.delete(QuestionnaireAnswer).where(said))
-    for column in (
-        *(t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id),
-        Exposure.item,
-    ):
+    about = t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id, Exposure.item
+    for column in about:
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
     await _count_units(connection, pseudonyms)

@@ -77,13 +77,8 @@ def _mistake(error: Any, text: str) -> str:
             meant = near(str(error["loc"][-1]), known)
             return f"  {where}: there is no such key; here are: {', '.join(known)}.{meant}"
         case "string_pattern_mismatch":
-            address = "https" in error["ctx"]["pattern"]
-            form = (
-                "an address that begins with https://"
-                if address
-                else "small letters, digits, - and _"
-            )
-            return f"  {where}: must be {form}{stands}."
+            forms = "small letters, digits, - and _", "an address that begins with https://"
+            return f"  {where}: must be {forms['https' in error['ctx']['pattern']]}{stands}."
         case "missing":
             return f"  {where}: is missing."
         case _:

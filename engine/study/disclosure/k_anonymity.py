@@ -79,11 +79,8 @@ def _company(rows: Sequence[Row], quasi: Sequence[str], k: int, alone: Sequence[
     """Choose the rows that join those alone, of whom nothing is told: some people's of the largest group
     if it can spare them, else the smallest group's."""
     present = _people(rows, alone)
-    telling = [
-        numbers
-        for values, numbers in _groups(rows, quasi).items()
-        if any(value is not None for value in values)
-    ]
+    groups = _groups(rows, quasi).items()
+    telling = [numbers for values, numbers in groups if any(one is not None for one in values)]
     largest = max(telling, key=lambda numbers: len(_people(rows, numbers)))
     members = _people(rows, largest)
     lacking = k - len(present)

@@ -8,7 +8,7 @@ figures stepped down.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables, columns
@@ -31,24 +31,33 @@ KEYS = {
 }
 
 
+def leaves(value: Any, change: Callable[[Any, str], Any], name: str = "") -> Any:
+    """Change what stands in a JSON value, each by the field that it is in; names of fields stay."""
+    if isinstance(value, dict):
+        return {key: leaves(one, change, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [leaves(one, change, name) for one in value]
+    return change(value, name)
+
+
+def in_texts(change: Callable[[str], str]) -> Callable[[Any, str], Any]:
+    return lambda one, _name: change(one) if isinstance(one, str) else one
+
+
 def stepped(value: Any) -> Any:
     """Round figures down to 1, 2, 5, 10, 20, 50 ... or 0, in lists and dicts too; keep other values.
 
     >>> stepped(137), stepped(4.94), stepped(0.2), stepped({"characters": [812, 90], "trimmed": True})
     (100, 2.0, 0.2, {'characters': [500, 50], 'trimmed': True})
     """
-    match value:
-        case bool():
-            return value
-        case int() | float():
-            at = bisect_right(STEPS, value)
-            return type(value)(STEPS[at - 1] if at else 0)
-        case list():
-            return [stepped(one) for one in value]
-        case dict():
-            return {name: stepped(one) for name, one in value.items()}
-        case _:
-            return value
+
+    def step(one: Any, _name: str) -> Any:
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            return one
+        at = bisect_right(STEPS, one)
+        return type(one)(STEPS[at - 1] if at else 0)
+
+    return leaves(value, step)
 
 
 def publish(tables: Tables, willing: Collection[str], key: bytes) -> dict[str, int]:

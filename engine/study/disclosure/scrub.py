@@ -148,8 +148,7 @@ def find(text: str) -> list[Find]:
         spans: Iterable[tuple[int, int]] = (one.span() for one in pattern.finditer(text))
         if kind in _CHECKS:
             spans = _checked(text, pattern, _CHECKS[kind])
-        for start, end in spans:
-            found.append(Find(kind=kind, start=start, end=end))
+        found += [Find(kind=kind, start=start, end=end) for start, end in spans]
     return _apart(found)
 
 

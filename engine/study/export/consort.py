@@ -39,13 +39,12 @@ def _exposures(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, i
 
 def flow_json(tables: Tables, flow: Flow) -> dict[str, Any]:
     told = ("made", "delivered", "judged", "void")
+    shown = {kind: dict(zip(told, counts, strict=True)) for kind, *counts in _exposures(tables)}
     return {
         "people": flow.people,
         "interactions": flow.interactions,
         "arms": [dict(zip(UNIT_FLOW, row, strict=True)) for row in unit_flow(tables, flow)],
-        "shown": {
-            kind: dict(zip(told, counts, strict=True)) for kind, *counts in _exposures(tables)
-        },
+        "shown": shown,
     }
 
 

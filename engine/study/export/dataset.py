@@ -27,7 +27,6 @@ class Person:
 
     name: str
     excerpts: bool
-    linkage: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +126,6 @@ def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Pers
         pseudonym: Person(
             name=roots.get(pseudonym, pseudonym) if row["linkage"] else pseudonym,
             excerpts=row["excerpts"],
-            linkage=row["linkage"],
         )
         for pseudonym, row in live.items()
     }

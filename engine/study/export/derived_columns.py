@@ -24,11 +24,8 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
     _mark_last(tables["ratings"], ("interaction_id", "pseudonym"))
     _mark_last(tables["votes"], ("exposure_id",))
     _mark_last(tables["answers"], ("experiment", "pseudonym", "instrument", "question", "about"))
-    thumbs = {
-        (row["interaction_id"], row["pseudonym"]): row["value"]
-        for row in tables["ratings"]
-        if row["counts"]
-    }
+    last = (row for row in tables["ratings"] if row["counts"])
+    thumbs = {(row["interaction_id"], row["pseudonym"]): row["value"] for row in last}
     for row in tables["items"]:
         row |= style_of(row["text"])
     for row in tables["pictures"]:

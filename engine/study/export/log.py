@@ -113,11 +113,7 @@ async def _all(
     job = JobRow.__table__.columns
     asked = (column for column in RequestRow.__table__.columns if column.name not in job)
     shown = sa.select(sa.func.max(Delivery.delivered_at)).where(Delivery.job_id == JobRow.id)
-    made = (
-        Output.text.label("output"),
-        Output.notes,
-        shown.scalar_subquery().label("delivered_at"),
-    )
+    made = Output.text.label("output"), Output.notes, shown.label("delivered_at")
     own = sa.select(*job, *asked, *made).select_from(JobRow)
     own = own.join(RequestRow, RequestRow.id == JobRow.request_id)
     own = own.join(Output, Output.job_id == JobRow.id, isouter=True)
@@ -129,9 +125,8 @@ async def _all(
         known = (row["id"] if row["typed"] is not None else row["accepted_at"] for row in found)
         rows = [row for row, name in zip(found, known, strict=True) if name not in elsewhere]
         seen = await _pictures(connection, PictureRow.job_id, rows)
-        yield [
-            _finished({**row, **OWN, "pictures": seen.get(row["id"], [])}, TERMINAL) for row in rows
-        ]
+        mine = ({**row, **OWN, "pictures": seen.get(row["id"], [])} for row in rows)
+        yield [_finished(row, TERMINAL) for row in mine]
     for study in studies:
         async for rows in _of_people(connection, study, since):
             yield rows
@@ -174,12 +169,8 @@ async def _some(
     connection: AsyncConnection, query: sa.Select[Any], name: Any
 ) -> AsyncIterator[list[Row]]:
     """Read rows in the order of their names, which is that of time, AT_ONCE at a time."""
-    last = ""
-    while (
-        rows := (await connection.execute(query.where(name > last).order_by(name).limit(AT_ONCE)))
-        .mappings()
-        .all()
-    ):
+    last, page = "", query.order_by(name).limit(AT_ONCE)
+    while rows := (await connection.execute(page.where(name > last))).mappings().all():
         yield [dict(row) for row in rows]
         last = rows[-1]["id"]
 

@@ -7,14 +7,14 @@ shortened, rows put in order. Nothing is added after the scrub that a person wro
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.study.disclosure.k_anonymity import DEFAULT, gate_tables, look, with_answers
-from engine.study.disclosure.public_form import publish
+from engine.study.disclosure.public_form import in_texts, leaves, publish
 from engine.study.disclosure.review import Finding, context_of
 from engine.study.disclosure.scrub import Find, find, replaced, suspects
 from engine.study.export.codebook import Row, Tables, columns
@@ -137,23 +137,10 @@ def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub) -> None:
         for column in free:
             value = row[column.name]
             if value is not None and column.kind == "json":
-                value = leaves(json.loads(value), scrub.text)
+                value = leaves(json.loads(value), in_texts(scrub.text))
                 row[column.name] = json.dumps(value, sort_keys=True, ensure_ascii=False)
             elif value is not None:
                 row[column.name] = scrub.text(value)
-
-
-def leaves(value: Any, change: Callable[[str], str]) -> Any:
-    """Change each text in a JSON value, names of fields apart."""
-    match value:
-        case str():
-            return change(value)
-        case list():
-            return [leaves(one, change) for one in value]
-        case dict():
-            return {name: leaves(one, change) for name, one in value.items()}
-        case _:
-            return value
 
 
 def _coarsen(tables: Tables, how: Shape) -> None:
@@ -171,16 +158,13 @@ def _coarsen(tables: Tables, how: Shape) -> None:
 
 
 def cut(value: Any, name: str, seconds: int) -> Any:
-    """Round every timestamp down to a multiple of `seconds`; `name` tells times from other numbers."""
-    match value:
-        case int() | float() if name == "at" or name.endswith("_at"):
-            return value - value % seconds
-        case list():
-            return [cut(one, name, seconds) for one in value]
-        case dict():
-            return {key: cut(one, key, seconds) for key, one in value.items()}
-        case _:
-            return value
+    """Round every timestamp down to a multiple of `seconds`; names tell times from other numbers."""
+
+    def floor(one: Any, of: str) -> Any:
+        timed = isinstance(one, int | float) and (of == "at" or of.endswith("_at"))
+        return one - one % seconds if timed else one
+
+    return leaves(value, floor, name)
 
 
 def _grain(name: str, row: Row, how: Shape) -> Grain:
@@ -200,7 +184,7 @@ def shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
             if row.get(column) is not None:
                 row[column] = shortened(row[column])
         for column in values:
-            row[column] = leaves(row[column], shortened)
+            row[column] = leaves(row[column], in_texts(shortened))
 
 
 def _order(name: str, row: Row) -> tuple[Any, ...]:

@@ -187,17 +187,13 @@ def _islands(scored: Sequence[Row]) -> list[list[str]]:
 def _position(pairs: Sequence[Row]) -> Figure:
     choices = Counter(row["choice"] for row in pairs)
     sides = [(row["pseudonym"], row["choice"] == "a") for row in pairs if row["choice"] in "ab"]
+    first = {"first shown": est.share_by_person(sides)} if sides else {}
     seconds = [row["seconds"] for row in pairs]
     paced = f" Half of the votes were given within {np.median(seconds):.3g} s." if seconds else ""
     return Figure(
         name="position",
         title="Was the first one favoured?",
-        svg=shares(
-            "position",
-            {"first shown": est.share_by_person(sides)} if sides else {},
-            "share of decided votes",
-            "Share of votes for the first",
-        ),
+        svg=shares("position", first, "share of decided votes", "Share of votes for the first"),
         n=f"{count_of(pairs)}, {len(sides):,} decided",
         rows="trials",
         which="kind compare, choice a or b, not excluded",
