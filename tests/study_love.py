@@ -21,7 +21,14 @@ id = "read"
 text = "How much have you read?"
 kind = "choice"
 choices = ["Nothing", "Some", "Nearly all"]
-[[before]]
+[[after]]
+id = "liked"
+text = "How did you like it?"
+points = 7
+low = "not at all"
+high = "very much"
+"""
+ODD = """[[before]]
 id = "cold"
 text = "How cold is it?"
 kind = "number"
@@ -30,20 +37,19 @@ id = "whom"
 text = "Whom do you read?"
 kind = "multiple"
 choices = ["Poe", "Doyle", "Austen"]
-[[after]]
-id = "liked"
-text = "How did you like it?"
-points = 7
-low = "not at all"
-high = "very much"
 """
 
 
-async def fill_love(database: Database, votes: str, fast: str) -> None:
+async def fill_love(database: Database, votes: str, fast: str, odd: bool = False) -> None:
     """Each letter is a person's one vote for lora, against, or a tie; those `fast` are excluded."""
     async with database.writing() as connection:
         rows = Rows(connection, seed=2)
-        frozen = {"file": LOVE, "version_sha256": "c" * 64, "state": "open", "enrolled": 9}
+        frozen = {
+            "file": LOVE + ODD * odd,
+            "version_sha256": "c" * 64,
+            "state": "open",
+            "enrolled": 9,
+        }
         await rows.add(e.ExperimentRow, id="love", frozen_at=rows.now, **frozen)
         arms: list[dict[str, Any]] = [
             {"arm": arm, "expert": "lovecraft", "plain": arm == "alone"}
@@ -71,9 +77,9 @@ async def fill_love(database: Database, votes: str, fast: str) -> None:
             await rows.vote(name, exposure, {"+": "b", "-": "a", "t": "tie"}[vote])
             for instrument, question, value in (
                 ("before", "read", ("Nothing", "Nearly all", "Some")[number % 3]),
-                ("before", "cold", ("-3.5", "1", "2.5")[number % 3]),
-                ("before", "whom", ("Poe; Austen", "Austen", None)[number % 3]),
                 ("after", "liked", "6"),
+                *[("before", "cold", ("-3.5", "1", "2.5")[number % 3])] * odd,
+                *[("before", "whom", ("Poe; Austen", "Austen", None)[number % 3])] * odd,
             ):
                 asked = {
                     "instrument": instrument,

@@ -242,7 +242,7 @@ async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_
 async def test_decimals_and_minus_signs_are_numbers_and_choices_are_counted_each_for_itself(
     settings: Settings, database: Database
 ) -> None:
-    await fill_love(database, "++-+", "....")
+    await fill_love(database, "++-+", "....", odd=True)
     figures = Page(await page_of(settings, database)).figures
     cold, whom = (figures[f"answers-love-before-{name}"] for name in ("cold", "whom"))
     assert "mean answer" in cold and "alone+lora4-0.875" in cold, "(-3.5 + 1 + 2.5 - 3.5) / 4"
