@@ -146,8 +146,7 @@ def _differences(found: Difference) -> str:
 
 @export_app.command("report")
 def report_command(
-    study: StudyName,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    study: StudyName, out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html")
 ) -> None:
     """Draw a study as one page that needs no network: use, speed, ratings, comparisons, guesses."""
     with logged("study") as settings:

@@ -73,9 +73,7 @@ def status_command(
 
 
 @status_app.command("retry")
-def retry_command(
-    job: Annotated[str, typer.Argument(help="A dead, failed or stuck job.")],
-) -> None:
+def retry_command(job: Annotated[str, typer.Argument(help="A dead, failed or stuck job.")]) -> None:
     """Queue a job again that was given up; whoever asked gets the answer after all."""
     with logged("pastiche") as settings:
         if not _with_engine(settings, lambda core: core.retry(job)):

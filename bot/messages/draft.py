@@ -2,17 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from engine.events import (
-    Cancelled,
-    Event,
-    Failed,
-    Finished,
-    Image,
-    Loading,
-    Queued,
-    Started,
-    Text,
-)
+from engine.events import Cancelled, Event, Failed, Finished, Image, Loading, Queued, Started, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,16 +24,7 @@ from bot.clients.pacing import (
     Vanished,
 )
 from bot.messages.buttons import Rows
-from bot.telegram_client.api import (
-    Api,
-    Lost,
-    Moved,
-    NoThread,
-    Place,
-    Unchanged,
-    Unsure,
-    translated,
-)
+from bot.telegram_client.api import Api, Lost, Moved, NoThread, Place, Unchanged, Unsure, translated
 from bot.telegram_client.rendering import File, Part, Photo, TextMessage
 
 OVERALL_SECONDS = 0.04  # between any two messages: 25 a second

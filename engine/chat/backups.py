@@ -32,10 +32,7 @@ def in_backups(home: Path, act: Callable[[sa.Connection], None]) -> None:
 
 
 def _forget(
-    connection: sa.Connection,
-    lookup: str,
-    pseudonyms: Sequence[str],
-    observers: Sequence[Observer],
+    connection: sa.Connection, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
 ) -> None:
     """Delete by each table's rule, after taking the person's words out of what others made of it."""
     schema = sa.MetaData()

@@ -34,12 +34,7 @@ class Places:
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
     async def settle(
-        self,
-        platform: str,
-        place: str,
-        settings: Place,
-        owner: str | None = None,
-        parent: str = "",
+        self, platform: str, place: str, settings: Place, owner: str | None = None, parent: str = ""
     ) -> None:
         """Change them; they go with the `owner`, or else with the `parent` that holds the place."""
         whose = self._database.place(platform, parent) if parent else None

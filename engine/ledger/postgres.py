@@ -57,10 +57,7 @@ class LedgerServer:
         from engine.ledger.postgres_connection import limited
 
         database = sa.create_engine(
-            self._url,
-            connect_args=self._driver(),
-            poolclass=sa.NullPool,
-            hide_parameters=True,
+            self._url, connect_args=self._driver(), poolclass=sa.NullPool, hide_parameters=True
         )
         sa.event.listen(database, "do_connect", limited)
         try:

@@ -92,11 +92,7 @@ def _order(request: Request, card: Drawing) -> Order:
     if request.length is not None:
         raise CommandError("--length is for texts; for pictures there are --size and --count.")
     asked = order(
-        card,
-        size=request.size,
-        count=request.count,
-        negative=request.negative,
-        scale=request.scale,
+        card, size=request.size, count=request.count, negative=request.negative, scale=request.scale
     )
     return redrawn(asked, request.treatment) if request.treatment else asked
 

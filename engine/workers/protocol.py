@@ -85,8 +85,7 @@ class Refused:
 
 
 Message = Annotated[
-    Hello | Serving | Run | Stop | Call | Returned | Refused | Event,
-    Field(discriminator="kind"),
+    Hello | Serving | Run | Stop | Call | Returned | Refused | Event, Field(discriminator="kind")
 ]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 

@@ -11,22 +11,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from engine.weights.weight_files import digest_of
-from training.images.bases import (
-    adapted,
-    add_lora,
-    load_pipeline,
-    resolution_of,
-    trained_weights,
-)
+from training.images.bases import adapted, add_lora, load_pipeline, resolution_of, trained_weights
 from training.images.data.folder import Picture, Pictures
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples, told_of
-from training.images.drawing.generation import (
-    DrawRequest,
-    draw,
-    on_device,
-    prior_pictures,
-)
+from training.images.drawing.generation import DrawRequest, draw, on_device, prior_pictures
 from training.images.drawing.grid import save_png, sheet
 from training.images.losses import held_out_losses
 from training.images.recipe import ImageRecipe

@@ -106,9 +106,7 @@ class Claims:
 
         async def beside(connection: AsyncConnection) -> bool:
             mine = sa.and_(
-                Ticket.worker == worker,
-                JobRow.id == Ticket.job_id,
-                JobRow.attempt == event.attempt,
+                Ticket.worker == worker, JobRow.id == Ticket.job_id, JobRow.attempt == event.attempt
             )
             return await self.remove(connection, event.job, mine)
 

@@ -84,10 +84,7 @@ class Samples:
         picture = self.pictures[number]
         cut = cut_in_epoch(self.cuts[number], seed, epoch, picture.sha256)
         return Sample(
-            picture.sha256,
-            *self.latents.of(picture, cut),
-            self.words[number].text,
-            cut.time_ids,
+            picture.sha256, *self.latents.of(picture, cut), self.words[number].text, cut.time_ids
         )
 
 

@@ -86,10 +86,7 @@ def asked_and_answered(
         )
     if marks := [m for m in tokenizer.all_special_tokens if m in work.prompt + work.text]:
         raise BadCorpus(f"{work.id} holds {marks[0]}, which is markup of this base. Take it out.")
-    turns = [
-        {"role": "user", "content": work.prompt},
-        {"role": "assistant", "content": work.text},
-    ]
+    turns = [{"role": "user", "content": work.prompt}, {"role": "assistant", "content": work.text}]
     before = str(
         tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
     )

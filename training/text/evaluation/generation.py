@@ -17,12 +17,7 @@ BATCH = 10
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[str],
-    expert: Expert,
-    seed: int,
-    length: int,
+    model: Any, tokenizer: Any, prompts: Sequence[str], expert: Expert, seed: int, length: int
 ) -> list[str]:
     ends, texts = end_tokens(model, tokenizer), list[str]()
     for start in range(0, len(prompts), BATCH):
