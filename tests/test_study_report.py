@@ -20,6 +20,7 @@ from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study.experiments.passages import shipped
 from engine.study.experiments.tables import Enrolment, QuestionnaireAnswer
+from engine.study.export.analysis import lines, prime, read
 from engine.study.export.dataset import read_study
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.report.estimates import (
@@ -30,6 +31,8 @@ from engine.study.report.estimates import (
     share,
     win_rate,
 )
+from engine.study.report.figures import short
+from engine.study.report.judgements import judgements
 from engine.study.report.primary import preferred
 from engine.study.report.recruitment import recruitment
 from engine.study.report.report import report_page, report_study
@@ -237,6 +240,26 @@ async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_
     )
     answers = Page(text).figures["answers-love-before-read"]
     assert answers.index("Nothing") < answers.index("Some") < answers.index("Nearly all")
+
+
+async def test_style_is_held_and_d_prime_told_by_arm_as_in_the_analysis(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    await fill_study(database, settings, 12)
+    await export(settings, tmp_path / "out")
+    figures = Page(await page_of(settings, database)).figures
+    told = {(what, of): short(value) for what, of, value, *_ in lines(read(tmp_path / "out"))}
+    held = {of: v for (what, of), v in told.items() if what == "style held" and " over " in of}
+    assert held and all(value in figures["strengths"] for value in held.values())
+    tables = shape(await read_study(database, "pilot"), Shape(), Scrub()).tables
+    guesses = [row for row in tables["trials"] if row["kind"] == "guess"]
+    for number, row in enumerate(guesses):
+        row |= {"experiment": "tell", "arm": ("hot", "cold")[number % 3 == 0]}
+    [detection] = [figure for figure in judgements(tables) if figure.name == "detection"]
+    cells = {cell[0]: cell[3] for cell in detection.cells}
+    for arm in ("hot", "cold"):
+        own = [row for row in guesses if row["arm"] == arm and row["scored"]]
+        assert cells[f"tell: {arm}"] == pytest.approx(prime(own))
 
 
 async def test_decimals_and_minus_signs_are_numbers_and_choices_are_counted_each_for_itself(

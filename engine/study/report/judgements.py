@@ -1,13 +1,13 @@
 """Figures of judgement: blinded comparisons, those of guesses, and what was found. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.study.experiments.passages import pool_note
-from engine.study.export.analysis import agreed
+from engine.study.export.analysis import Line, agreed, strengths
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
@@ -149,7 +149,7 @@ def _island(scored: Sequence[Row], players: Sequence[str], place: int) -> Figure
         back = second, first
         one = back if row["choice"] == "b" else both
         rows += [(row["pseudonym"], one), (row["pseudonym"], back if row["choice"] != "a" else one)]
-    scores: dict[str, est.Estimate] = {}
+    scores, held = dict[str, est.Estimate](), _held(own)
     if own:
         counts = est.by_person(rows, (len(players), len(players))) / 2
         games = counts.sum(axis=0)
@@ -166,10 +166,30 @@ def _island(scored: Sequence[Row], players: Sequence[str], place: int) -> Figure
         n=f"n = {len(own):,} comparisons among {len(players)}",
         rows="trials",
         which="kind compare, scored, not excluded",
-        head=("player", "comparisons", "score", "95 % interval"),
-        cells=[(name, one.n, *interval(one)) for name, one in scores.items()],
-        note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {est.RESAMPLED}",
+        head=("player", "comparisons", "score", "95 % interval", "style held", "95 %"),
+        cells=[
+            (name, one.n, *interval(one), *(interval(held[name]) if name in held else ("", "")))
+            for name, one in scores.items()
+        ],
+        note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {est.RESAMPLED} "
+        "Style held: log-odds against the last arm, texts alike in length, paragraphs and punctuation.",
     )
+
+
+def _held(own: Sequence[Row]) -> dict[str, est.Estimate]:
+    """Estimate log-odds with style held equal, of each player against its experiment's last."""
+    found: dict[str, est.Estimate] = {}
+    for name in {row["experiment"] or "" for row in own}:  # plainly first, so the second stands
+        lines = strengths(name, [row for row in own if (row["experiment"] or "") == name])
+        found |= {of.partition(" over ")[0]: one for of, one in _estimates(lines).items()}
+    return {name.removeprefix(": "): one for name, one in found.items()}
+
+
+def _estimates(lines: Iterable[Line]) -> dict[str, est.Estimate]:
+    return {
+        of: est.Estimate(value=value, low=low, high=high, n=n, people=people)
+        for _, of, value, low, high, n, people in lines
+    }
 
 
 def _islands(scored: Sequence[Row]) -> list[list[str]]:
@@ -212,23 +232,29 @@ def _detected(guesses: Sequence[Row]) -> est.Floats:
     return est.by_person(rows, (4,))
 
 
+def _groups(guess: Row) -> tuple[str, ...]:
+    """Name what a guess is counted in: all, its manner, its arm."""
+    arm = (f"{guess['experiment']}: {guess['arm']}",) if guess["arm"] else ()
+    return ("all", str(guess["first_expert"]), *arm)
+
+
 def _detection(seen: Evidence) -> Figure:
     guesses, everybody = seen.guesses, [row for row in seen.everybody if row["kind"] == "guess"]
-    manners = sorted({str(row["first_expert"]) for row in guesses})
+    names = sorted({(": " in name, name) for row in guesses for name in _groups(row)[1:]})
     primes: dict[str, est.Estimate] = {}
     cells = []
-    for manner in (*(["all"] * bool(guesses)), *manners):
-        own = [row for row in guesses if manner in ("all", row["first_expert"])]
+    for group in (*(["all"] * bool(guesses)), *(name for _, name in names)):
+        own = [row for row in guesses if group in _groups(row)]
         counts = _detected(own)
         hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
         if not (hits + misses and alarms + rejections):
             continue
         found = est.estimated(counts, est.detection, len(own))
-        primes[manner] = found[0]
-        whole = [row for row in everybody if manner in ("all", row["first_expert"])]
+        primes[group] = found[0]
+        whole = [row for row in everybody if group in _groups(row)]
         found.append(est.estimated(_detected(whole), est.detection, len(whole))[0])
         shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
-        cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
+        cells.append((group, *shares, *(cell for one in found for cell in interval(one))))
     return Figure(
         name="detection",
         title="Real or generated: could people tell?",
@@ -237,8 +263,8 @@ def _detection(seen: Evidence) -> Figure:
         rows="trials",
         which="kind guess, not void, not excluded",
         head=(
-            "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
-            "discernment", "95 %", "d′, everybody", "95 %",
+            "manner, or arm", "real called real", "generated called real", "d′", "95 %", "criterion c",
+            "95 %", "discernment", "95 %", "d′, everybody", "95 %",
         ),
         cells=cells,
         note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
@@ -247,10 +273,7 @@ def _detection(seen: Evidence) -> Figure:
 
 
 def _agreement(rated: Sequence[Row]) -> Figure:
-    alphas = {
-        of: est.Estimate(value=value, low=low, high=high, n=n, people=people)
-        for _, of, value, low, high, n, people in agreed(rated)
-    }
+    alphas = _estimates(agreed(rated))
     return Figure(
         name="agreement",
         title="Did those who rated agree?",
