@@ -516,11 +516,10 @@ def test_the_figures_in_the_docs_are_those_of_the_example() -> None:
     shipped = Path(analysis.__file__).with_name("analysis.R").read_text(encoding="utf-8")
     assert (docs / "study/example-export/analysis.R").read_text(encoding="utf-8") == shipped
     told = (docs / "study.md").read_text(encoding="utf-8").partition("With 60 of them")[2]
-    found = {
-        line[1]: line[2:5] for line in analysis.lines(analysis.read(docs / "study/example-export"))
-    }
-    for name in ("manner: expert over base", "manner: first shown"):
+    read = analysis.lines(analysis.read(docs / "study/example-export"))
+    found = {f"{line[0]} {line[1]}": line[2:5] for line in read}
+    for name in ("preferred manner: expert over base", "position manner: first shown"):
         value, low, high = (f"{100 * number:.1f}" for number in found[name])
         assert f"{value} %" in told and f"{low} to {high}" in told, name
-    value, low, high = (f"{number:.2f}" for number in found["tell: all"])
+    value, low, high = (f"{number:.2f}" for number in found["d prime tell: all"])
     assert f"d′ was {value} ({low} to {high}" in told
