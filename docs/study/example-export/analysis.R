@@ -157,9 +157,7 @@ compared <- function(name, rows) {
   for (two in combn(in_order(decided), 2, simplify = FALSE)) {
     own <- decided[decided$first %in% two & decided$second %in% two, ]
     if (!nrow(own)) next
-    for (arm in two) {
-      share("preferred", paste0(name, ": ", arm, " over ", setdiff(two, arm)), own$preferred == arm, own)
-    }
+    share("preferred", paste0(name, ": ", two[1], " over ", two[2]), own$preferred == two[1], own)
   }
   share("position", paste0(name, ": first shown"), decided$choice == "a", decided)
   strengths(name, rows)

@@ -212,9 +212,9 @@ def _compared(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
     decided = [row for row in rows if row["choice"] in ("a", "b")]
     for one, other in itertools.combinations(in_order(decided), 2):
         own = [row for row in decided if {row["first"], row["second"]} == {one, other}]
-        for a, b in ((one, other), (other, one)) if own else ():
-            won = [row["preferred"] == a for row in own]
-            yield share("preferred", f"{name}: {a} over {b}", won, [r["pseudonym"] for r in own])
+        if own:
+            won, who = [row["preferred"] == one for row in own], [row["pseudonym"] for row in own]
+            yield share("preferred", f"{name}: {one} over {other}", won, who)
     if decided:
         first, who = [row["choice"] == "a" for row in decided], [r["pseudonym"] for r in decided]
         yield share("position", f"{name}: first shown", first, who)
