@@ -9,7 +9,7 @@ from engine.errors import ModelError
 from engine.plan.job import Job
 
 MIN_PROMPT = 64  # tokens of a prompt that must find room
-ASKED = "You are a writer. Write only the text itself, nothing about it.\n\n"
+ASKED = "You are a writer of stories. Write only the story, nothing about it.\n\n"
 MARK = "\ue000"  # where the words stand in a turn
 MEMORY_SHARE = 3  # a third of a full window's room is what notes and synopsis may take
 
