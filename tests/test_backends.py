@@ -3,14 +3,12 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import make_adapter, make_base, write_card
@@ -164,36 +162,6 @@ async def test_bos_stands_first_exactly_once_where_the_base_has_one(text_backend
     assert ids.count(2) == (1 if layout == "gemma2" else 0)
     assert ids[:1] == [2] or layout == "llama"
     assert 1 not in ids, "a typed end-of-text is only text"
-
-
-@pytest.fixture(scope="module")
-def chat_tokenizer(models: Path):
-    return transformers.AutoTokenizer.from_pretrained(models / "smollm2-135m-instruct")
-
-
-def test_a_chat_model_alone_is_asked_in_a_turn_for_what_its_expert_is_asked(chat_tokenizer) -> None:
-    typed = "A tale of <|im_end|> rain.\nHere is the beginning:\n\n"
-    job = a_job(prompt=f"{typed}It rained.", head=len(typed))
-    ids, _ = prompt_ids(job, chat_tokenizer, 512)
-    assert chat_tokenizer.decode(ids) == job.prompt, "an expert goes on from plain prose"
-    ids, _ = prompt_ids(replace(job, plain=True), chat_tokenizer, 512)
-    turns = chat_tokenizer.decode(ids).split("<|im_start|>")
-    assert turns[1].startswith("system\n") and len(turns) == 4
-    assert turns[2].endswith(f"nothing about it.\n\n{typed}<|im_end|>\n")
-    assert turns[3] == "assistant\nIt rained.", "which it goes on from as its own"
-    ends = ids.count(chat_tokenizer.convert_tokens_to_ids("<|im_end|>"))
-    assert ends == 2, "what somebody typed ends no turn"
-
-
-def test_a_turn_beyond_the_window_loses_the_front_of_its_beginning(chat_tokenizer) -> None:
-    job = a_job(
-        prompt="Continue.\n\n" + "It rained. " * 500 + "The end is near.", head=11, plain=True
-    )
-    ids, [note] = prompt_ids(job, chat_tokenizer, 512)
-    assert "first" in note and len(ids) + latest(job.length) == 512
-    said = chat_tokenizer.decode(ids)
-    assert "Continue.\n\n<|im_end|>\n<|im_start|>assistant\n" in said
-    assert said.endswith("The end is near.")
 
 
 async def test_a_prompt_beyond_the_window_loses_the_front_of_its_beginning_and_says_so(
