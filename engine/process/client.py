@@ -25,7 +25,7 @@ class ClientEngine(Engine):
         self.registry = registry
         self._patience = patience
         self._settings = settings
-        self._semantic = Semantic(settings.home) if settings.routes_by_meaning else None
+        self._semantic = Semantic() if settings.routes_by_meaning else None
 
     def plan(self, request: Request, job: str = "") -> Plan:
         return make_plan(request, self.registry, self._settings.max_length, job, self._semantic)

@@ -47,7 +47,7 @@ async def owning(
         ledger,
         queue,
         max_length=settings.max_length,
-        semantic=Semantic(settings.home) if settings.routes_by_meaning else None,
+        semantic=Semantic() if settings.routes_by_meaning else None,
     )
     swept = await ledger.sweep()
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice

@@ -36,7 +36,7 @@ async def sharing(
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     fingerprint = fingerprint_of(registry, settings)
-    semantic = Semantic(settings.home) if settings.routes_by_meaning else None
+    semantic = Semantic() if settings.routes_by_meaning else None
     async with watching():
         worker_host = (
             WorkerHost(settings, fingerprint, ledger, MEDIA, lazy=True) if workers else None

@@ -12,23 +12,27 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from engine.files import BUILT_IN
 from engine.plan.cards import Registry
 from engine.plan.router import route
-from engine.plan.semantic import Semantic
+from engine.plan.semantic import SHIPPED, VECTORS, Encoder, Semantic, key_of, off_topic
 from tests.benchmarks.figures import Figure, clock, middle, percentile
 
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation"
 OPTIONS = argparse.ArgumentParser(prog="python -m tests.benchmarks router", description=__doc__)
 OPTIONS.add_argument("--wishes", type=Path, default=DOCS / "router_wishes.tsv")
+OPTIONS.add_argument(
+    "--encode", action="store_true", help="encode the built-in cards' examples, to be committed"
+)
 START = (
-    "import time, sys; from pathlib import Path; from engine.plan.semantic import Semantic\n"
+    "import time; from engine.plan.semantic import Semantic\n"
     "from engine.files import BUILT_IN; from engine.plan.cards import Registry\n"
     "cards = Registry.load([BUILT_IN], 'embedded').experts; began = time.perf_counter()\n"
-    "assert Semantic(Path(sys.argv[1])).nearest('It rained.', cards)\n"
+    "assert Semantic().nearest('It rained.', cards)\n"
     "print(time.perf_counter() - began)"
 )
 Row = dict[str, str]
@@ -36,10 +40,17 @@ Row = dict[str, str]
 
 def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]:
     """Show where the wishes went; then the time of a wish, and of a start with the vectors there."""
-    path = (options or OPTIONS.parse_args([])).wishes
+    options = options or OPTIONS.parse_args([])
+    path = options.wishes
+    if options.encode:
+        cards = Registry.load([BUILT_IN], "embedded").experts
+        every = [*off_topic(), *(e for card in cards for e in card.routing.examples)]
+        keys = np.array([key_of(e) for e in every], dtype=np.uint64)
+        np.savez(SHIPPED / VECTORS, keys=keys, vectors=Encoder().encode(every).astype(np.float16))
+        return [Figure(name="examples encoded", value=len(every), unit="examples")]
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    semantic, cards = Semantic(folder), Registry.load([BUILT_IN], "embedded")
+    semantic, cards = Semantic(), Registry.load([BUILT_IN], "embedded")
     if not semantic.nearest("It rained.", cards.experts):
         sys.exit("The router's encoder is not installed.")
     figures = _counted(rows, cards, semantic)
@@ -50,7 +61,7 @@ def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]
         taken.append(1e3 * spent.cpu)
     for name, value in (("median", middle(taken)), ("95th percentile", percentile(taken, 0.95))):
         figures.append(Figure(name=f"CPU a wish, {name}", value=value, unit="ms", against="< 10"))
-    starts = [_start(folder) for _ in range(3)]
+    starts = [_start() for _ in range(3)]
     figures.append(
         Figure(name="first wish of a process", value=min(starts), unit="s", against="< 0.3")
     )
@@ -84,6 +95,6 @@ def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic) -> list[F
     ]
 
 
-def _start(folder: Path) -> float:
-    command = [sys.executable, "-c", START, str(folder)]
+def _start() -> float:
+    command = [sys.executable, "-c", START]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
