@@ -47,7 +47,7 @@ DISCORD_PRESSES = """
 CONTINUE     +     -     -      -       -     +        -
 AGAIN        +     -     -      -       -     +        -
 STYLE        +     -     -      -       -     +        -
-STYLE agatha +     -     -      -       -     +        -
+STYLE poe    +     -     -      -       -     +        -
 WHY          +     +     +      +       +     +        -
 TREE         +     -     -      -       -     -        -
 UP           +     +     +      +       +     +        -

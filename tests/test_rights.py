@@ -160,9 +160,9 @@ async def test_presses_below_an_answer_on_discord(world: World, text: str, comma
         if who == "asker" and (argument or verb in (Verb.FORGET, Verb.KEEP, Verb.CONSENT)):
             by = asker
         presses = {decode(data): data for data in target.buttons.values()}
-        data = next(
-            d for p, d in presses.items() if p.verb is verb and p.argument.startswith(argument)
-        )
+        fit = [d for p, d in presses.items() if p.verb is verb and p.argument.startswith(argument)]
+        assert fit, f"no button {what!r} for {who} on {target}"
+        data = fit[0]
         versions = len(target.versions)
         made = await people.press(target, data, by=by)
 

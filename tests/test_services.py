@@ -106,18 +106,27 @@ async def test_a_denied_person_is_out_even_on_an_allowed_server(services: Servic
 
 
 async def test_a_places_settings_are_its_own_and_last(services: Services, settings) -> None:
-    await services.places.settle("discord", "p", Place(style="agatha", talk_on=True))
+    await services.places.settle("discord", "p", style="agatha", talk_on=True)
     async with open_services(settings) as another:
         assert await another.places.place("discord", "p") == Place(style="agatha", talk_on=True)
         assert await another.places.place("telegram", "p") == Place()
 
 
 async def test_a_thread_has_its_channels_settings_until_it_has_its_own(services: Services) -> None:
-    await services.places.settle("discord", "channel", Place(style="agatha"))
+    await services.places.settle("discord", "channel", style="agatha")
     assert await services.places.place("discord", "thread", "channel") == Place(style="agatha")
-    await services.places.settle("discord", "thread", Place(talk_on=True))
+    await services.places.settle("discord", "thread", talk_on=True)
     assert await services.places.place("discord", "thread", "channel") == Place(talk_on=True)
     assert await services.places.place("discord", "channel") == Place(style="agatha")
+
+
+async def test_of_two_settings_made_at_once_neither_is_lost(services: Services) -> None:
+    for turn in range(20):
+        settle, place = services.places.settle, f"p{turn}"
+        await asyncio.gather(
+            settle("discord", place, style="agatha"), settle("discord", place, talk_on=True)
+        )
+        assert await services.places.place("discord", place) == Place(style="agatha", talk_on=True)
 
 
 async def test_a_topic_goes_with_its_group(
@@ -131,7 +140,7 @@ async def test_a_topic_goes_with_its_group(
         done = Cancelled(job=plan.job.id, attempt=1)
         await ledger.finish(done)
         await services.places.settle(
-            "telegram", request.place, Place(style="agatha"), parent=request.place[:-2]
+            "telegram", request.place, style="agatha", parent=request.place[:-2]
         )
     await services.leave("telegram", "-1001")
     assert (await services.places.place("telegram", "-1001/4")).style == ""

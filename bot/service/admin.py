@@ -1,7 +1,5 @@
 """/settings, by those who may manage a place, and /admin, by those who run the bot."""
 
-from dataclasses import replace
-
 from bot.locales import words
 from bot.messages import wording
 from bot.messages.escape import defang
@@ -25,23 +23,23 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
     if not (who.alone or who.manager or operates(context, who)):
         raise AskerError(words("talk.not_manager", who.locale))
     what, _, value = topic.partition(" ")
+    change: dict[str, str | bool]
     match what.lower(), value.strip().lower():
         case "style", "none":
-            place, key = replace(place, style=""), "talk.settings_no_style"
+            change, key = {"style": ""}, "talk.settings_no_style"
         case "style", name if name:
-            style = _style(context, name, who.locale)
-            place, key = replace(place, style=style), "talk.settings_style"
+            change, key = {"style": _style(context, name, who.locale)}, "talk.settings_style"
         case "talk", "on":
             if not context.settings.message_content:
                 raise AskerError(words("talk.settings_talk_never", who.locale))
-            place, key = replace(place, talk_on=True), "talk.settings_talk_on"
+            change, key = {"talk_on": True}, "talk.settings_talk_on"
         case "talk", "off":
-            place, key = replace(place, talk_on=False), "talk.settings_talk_off"
+            change, key = {"talk_on": False}, "talk.settings_talk_off"
         case _:
             raise CommandError(words("talk.settings_help", who.locale))
     owner = who.asker if who.alone else None
-    await context.services.places.settle(who.platform, who.place, place, owner, who.parent)
-    done = words(key, who.locale, style=place.style)
+    await context.services.places.settle(who.platform, who.place, owner, who.parent, **change)
+    done = words(key, who.locale, **change)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)
 
 

@@ -1,14 +1,14 @@
 """Settings of places, the lists of who is kept out or let in, and what operators have switched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from engine.ledger.chat_tables import BlockRow, BucketRow, PlaceRow, SwitchRow
 from engine.ledger.tables import Asker, RequestRow
-from engine.ledger.transactions import Database, put, repeated
+from engine.ledger.transactions import Database, add, put, repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +33,22 @@ class Places:
         row = next((rows[name] for name in names if name in rows), None)
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
+    @repeated
     async def settle(
-        self, platform: str, place: str, settings: Place, owner: str | None = None, parent: str = ""
+        self, platform: str, place: str, owner: str | None = None, parent: str = "", **change: Any
     ) -> None:
-        """Change them; they go with the `owner`, or else with the `parent` that holds the place."""
+        """Change its `style` or `talk_on`. What else it had, or has from its `parent`, it keeps, whoever
+        changes that at the moment. It goes with the `owner`, or else with the parent."""
+        held = await self.place(platform, place, parent)
         whose = self._database.place(platform, parent) if parent else None
-        row = {
-            "platform": platform,
-            "style": settings.style or None,
-            "talk_on": settings.talk_on,
+        key = {"lookup": self._database.place(platform, place)}
+        change |= {
             "changed_at": self._database.clock(),
             "owner": whose if owner is None else self._database.person(platform, owner),
         }
-        await self._set(PlaceRow, {"lookup": self._database.place(platform, place)}, row)
+        async with self._database.writing() as connection:
+            await add(connection, PlaceRow, key | {"platform": platform} | asdict(held) | change)
+            await connection.execute(sa.update(PlaceRow).filter_by(**key).values(**change))
 
     async def own(self, platform: str, asker: str, chat: str) -> None:
         """Give people the settings of their chats of two of which an older ledger knew no owner."""
