@@ -80,9 +80,9 @@ async def hand_worker(
         await link.close()
 
 
-async def next_run(link: Link, *, begin: bool = True) -> Job:
+async def next_run(link: Link, *, begin: bool = True, seconds: float = 60) -> Job:
     """The next job that the worker is given; it says that it has begun."""
-    message = await asyncio.wait_for(link.receive(), 60)
+    message = await asyncio.wait_for(link.receive(), seconds)
     assert isinstance(message, Run), message
     if begin:
         await link.send(Started(job=message.job.id, attempt=message.job.attempt))
