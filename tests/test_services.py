@@ -15,7 +15,7 @@ from engine.chat.places import Place
 from engine.chat.quotas import Bucket, TooSoon
 from engine.events import Cancelled
 from engine.ledger.ledger import Ledger
-from engine.ledger.tables import RequestRow
+from engine.ledger.tables import Asker, RequestRow
 from engine.plan.plan import make_plan
 from engine.process.services import Services, open_services
 
@@ -127,6 +127,24 @@ async def test_of_two_settings_made_at_once_neither_is_lost(services: Services) 
             settle("discord", place, style="agatha"), settle("discord", place, talk_on=True)
         )
         assert await services.places.place("discord", place) == Place(style="agatha", talk_on=True)
+
+
+async def test_of_two_reports_at_one_moment_the_later_counts_both(
+    services: Services, ledger: Ledger, make_request, registry
+) -> None:
+    jobs = []
+    for asker in (*"ab", *map(str, range(10))):
+        request = replace(make_request(), asker=asker)
+        plan = make_plan(request, registry, 99)
+        await ledger.accept(request, plan.route, plan.job)
+        jobs.append(plan.job.id)
+    await ledger.change(sa.update(Asker).values(created_at=0.0))  # they have a say
+    report = services.feedback.report
+    for job in jobs[2:]:
+        counts = await asyncio.gather(
+            *(report(request.platform, asker, job, "bad") for asker in "ab")
+        )
+        assert max(counts) == 2
 
 
 async def test_a_topic_goes_with_its_group(

@@ -332,7 +332,10 @@ async def test_a_destroyed_key_ends_linkage_for_good(
     async with studied.open_engine(ended), open_services(ended) as services:
         secret = bytes.fromhex(study_key_file(ended, "pilot").read_text().strip())
         assert services.agreements.running.pseudonym("x", "1") == pseudonym(secret, "x", "1")
-    await destroy_key(ended, "pilot")
+        assert not await services.agreements.closed()
+    async with open_services(ended) as another:  # a bot that has read the key
+        await destroy_key(ended, "pilot")
+        assert await another.agreements.closed()
     assert not study_key_file(ended, "pilot").exists()
     async with open_services(ended) as services:
         with pytest.raises(AskerError, match="destroyed"):

@@ -487,6 +487,30 @@ async def test_a_broken_off_answer_is_owed_and_marked(talk: ChatService, who: Wh
     assert debt.job not in [debt.job for debt in await talk.deliveries.debts("discord")]
 
 
+class Looking(Engine):
+    """An engine beside which somebody looks for debts whenever it has just accepted."""
+
+    def __init__(self, inner: Engine) -> None:
+        self.registry, self.plan, self.follow = inner.registry, inner.plan, inner.follow
+        self.answer, self.delivered, self.last = inner.answer, inner.delivered, inner.last
+        self.call, self.accept = inner.call, inner.ask
+        self.look, self.seen = None, None
+
+    async def ask(self, plan: Plan) -> None:
+        await self.accept(plan)
+        self.seen = [debt.job for debt in await self.look()]
+
+
+async def test_an_answer_is_in_hand_before_anybody_can_see_that_it_is_owed(
+    talk: ChatService, who: Who
+) -> None:
+    looking = Looking(talk.context.engine)
+    context = make_context(looking, talk.context.services, usual(), talk.context.settings)
+    looking.look = lambda: context.deliveries.debts("discord")
+    final = (await told(ChatService(context), "It rained.", who))[-1]
+    assert isinstance(final, Finished) and final.job not in looking.seen
+
+
 async def test_a_debt_waits_as_long_as_the_platform_asked_and_ends_somewhere(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:

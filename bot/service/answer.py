@@ -48,7 +48,6 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
             paid = await _accept(context, plan, treated, who)
         job = plan.job.id
         screening = screening_of(context, plan, who)
-        context.deliveries.take_in_hand(job)
         try:
             yield Step.ACCEPTED
             async with aclosing(context.engine.follow(job)) as events:
@@ -69,11 +68,13 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
 async def _accept(context: "Context", plan: "Plan", treated: Treated | None, who: Who) -> Paid:
     """Take the price and put the job on record."""
     paid = await take(context, plan, who)
+    context.deliveries.take_in_hand(plan.job.id)  # before anybody who looks for debts can see it
     try:
         await context.engine.ask(plan)
         if treated:
             await treated.accepted()
     except BaseException:  # what was not taken costs nothing, whoever is at fault
+        context.deliveries.drop(plan.job.id)
         await give_back(context, [paid])
         raise
     return paid

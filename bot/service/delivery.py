@@ -42,6 +42,10 @@ class Deliveries:
         if job in self._live:
             self._live[job] = time.monotonic() + GRACE_SECONDS
 
+    def drop(self, job: str) -> None:
+        """Leave the job, if it was accepted after all, to whoever looks for debts."""
+        self._live.pop(job, None)
+
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
         """Note the arrival; `messages` ("chat:message") hold the answer, for replies to them."""
         answer = await self._engine.answer(job) if messages else None

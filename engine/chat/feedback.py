@@ -39,7 +39,9 @@ class Feedback:
         """Note it; how many people who have a say have reported that answer."""
         lookup = self._ledger.person(platform, reporter)
         async with self._ledger.writing() as connection:
-            if job is not None:
+            if job is not None:  # one at a time, or of two at one moment neither counts the other
+                one = sa.select(JobRow.id).where(JobRow.id == job)
+                await connection.execute(one.with_for_update(key_share=True))
                 before = Report.job_id == job, Report.reporter == lookup
                 await connection.execute(sa.delete(Report).where(*before))
             row = {"id": new_id(), "job_id": job, "reporter": lookup, "reason": reason or None}
@@ -88,7 +90,8 @@ class Feedback:
     async def _blank(self, job: str) -> None:
         asked = sa.select(RequestRow.id, RequestRow.asker_id).join(JobRow)
         async with self._ledger.writing() as connection:
-            row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
+            mine = asked.where(JobRow.id == job).with_for_update()  # nobody takes it up meanwhile
+            row = (await connection.execute(mine)).one_or_none()
             if row is not None:
                 await cut_off_requests(connection, [row.id], but_of=row.asker_id)
             for observer in self._ledger.observers:

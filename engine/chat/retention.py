@@ -142,7 +142,9 @@ class Retention:
         for job in list(await connection.scalars(_unended(now))):
             await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
             failed = {"state": "failed", "finished_at": now}
-            await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
+            still = sa.update(JobRow).where(JobRow.id == job, JobRow.state.not_in(FINAL_STATES))
+            if not (await connection.execute(still.values(failed))).rowcount:
+                continue
             for observer in self._ledger.observers:
                 await observer.finished(connection, job, None, None)
 

@@ -126,7 +126,8 @@ def delete_study(study: str, connection: sa.Connection) -> None:
 async def _count_units(connection: AsyncConnection, pseudonyms: Sequence[str]) -> None:
     """Keep how many units of which arm go, and nothing of whose they were."""
     arms = sa.select(Enrolment.study, Enrolment.experiment, Enrolment.arm)
-    gone = await connection.execute(arms.where(Enrolment.pseudonym.in_(pseudonyms)))
+    theirs = Enrolment.pseudonym.in_(pseudonyms)
+    gone = await connection.execute(arms.where(theirs).with_for_update())  # each counted once
     found: dict[tuple[str, str], Counter[str]] = {}
     for study, name, arm in gone:
         found.setdefault((study, name), Counter())[arm] += 1

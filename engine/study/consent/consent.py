@@ -108,8 +108,9 @@ async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
 
 
 async def closed(connection: AsyncConnection, study: Study) -> bool:
-    """Tell whether the study was closed, by whatever process."""
-    query = sa.select(StudyRow.closed_at).where(StudyRow.id == study.id)
+    """Tell whether the study was closed, or its key destroyed, by whatever process."""
+    over = sa.or_(StudyRow.closed_at.is_not(None), StudyRow.key_destroyed_at.is_not(None))
+    query = sa.select(StudyRow.id).where(StudyRow.id == study.id, over)
     return await connection.scalar(query) is not None
 
 
