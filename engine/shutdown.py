@@ -40,6 +40,16 @@ def wanted() -> bool:
     return task is None or not task.cancelling()
 
 
+def spawn(
+    tasks: "set[asyncio.Task[Result]]", work: Coroutine[Any, Any, Result], name: str | None = None
+) -> "asyncio.Task[Result]":
+    """Begin work as a task among `tasks`, which hold it until it is over: asyncio alone would not."""
+    task = asyncio.create_task(work, name=name)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
 async def end(
     *tasks: "asyncio.Task[Any] | None", grace: float = 0.0, courtesy: float = AGAIN_SECONDS
 ) -> bool:

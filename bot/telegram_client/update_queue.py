@@ -31,7 +31,7 @@ from bot.telegram_client.updates import (
 )
 from engine.chat.quotas import Bucket
 from engine.errors import OurError
-from engine.shutdown import end, wanted
+from engine.shutdown import end, spawn, wanted
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService
@@ -125,10 +125,7 @@ class UpdateQueue:
         return done if awaited else None
 
     def _spawn(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
-        task = asyncio.create_task(guarded(work))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(lambda _task: _set(done))
+        spawn(self.tasks, guarded(work)).add_done_callback(lambda _task: _set(done))
 
     async def _handle(self, number: int, incoming: Incoming, done: asyncio.Future[None]) -> None:
         """Handle one update. The chat's next one begins when it is on record, not when answered."""

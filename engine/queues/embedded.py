@@ -21,7 +21,7 @@ from engine.queues.fair_queue import QueuedJob
 from engine.queues.inbox import Inbox
 from engine.queues.job_admin import JobAdmin
 from engine.queues.ledger_writer import CLOSE_SECONDS
-from engine.shutdown import end
+from engine.shutdown import end, spawn
 
 
 class EmbeddedQueue:
@@ -53,10 +53,7 @@ class EmbeddedQueue:
             raise BusyError(
                 f"{waiting} requests are waiting already. Please try again in a few minutes."
             )
-        task = asyncio.create_task(self._accept(request, route, job))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
-        await asyncio.shield(task)
+        await asyncio.shield(spawn(self._accepting, self._accept(request, route, job)))
 
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):

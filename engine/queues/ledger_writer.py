@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 
 from engine.errors import LedgerError
-from engine.shutdown import end
+from engine.shutdown import end, spawn
 
 RETRY_SECONDS = 1.0  # between tries at a ledger that refuses
 CLOSE_SECONDS = 1.5  # what it has not taken by then, the next owner does again
@@ -30,9 +30,7 @@ class OrderedWriter:
         begun = job in self._lanes
         self._lanes[job].append(write)
         if not begun:
-            task = asyncio.create_task(self._run(job), name="ledger writer")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            spawn(self._tasks, self._run(job), "ledger writer")
 
     async def _run(self, job: str) -> None:
         lane = self._lanes[job]

@@ -20,7 +20,7 @@ from engine.errors import KIND_SENTENCE, OurError, PasticheError
 from engine.events import Event
 from engine.overview import Overview
 from engine.plan.job import Answer, Job, Request, Status
-from engine.shutdown import end
+from engine.shutdown import end, spawn
 
 CLOSE_SECONDS = 2.0
 MAX_LINE = 1 << 26  # bytes; four large pictures must fit
@@ -141,9 +141,7 @@ class Server:
         self._server = await asyncio.start_unix_server(self._enter, str(self.path), limit=MAX_LINE)
 
     def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._run(Link(reader, writer)))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        spawn(self._connections, self._run(Link(reader, writer)))
 
     async def _run(self, link: Link) -> None:
         try:

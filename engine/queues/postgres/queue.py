@@ -33,7 +33,7 @@ from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
 from engine.queues.postgres.tables import Ticket, WorkerRow
 from engine.settings import Settings
-from engine.shutdown import end
+from engine.shutdown import end, spawn
 from engine.workers.fingerprint import ServingFingerprint
 
 POSITION_SECONDS = 1.0  # how often those who wait are told where they stand
@@ -82,10 +82,7 @@ class PostgresQueue:
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit; raises BusyError or LedgerError, and then nothing was accepted."""
         queue = self._fingerprint.queues[job.expert]
-        task = asyncio.create_task(self._accept(request, route, job, queue))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
-        await asyncio.shield(task)
+        await asyncio.shield(spawn(self._accepting, self._accept(request, route, job, queue)))
 
     async def _accept(self, request: Request, route: Route, job: Job, queue: str) -> None:
         asker = self._ledger.person(request.platform, request.asker)

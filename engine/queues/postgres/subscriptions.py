@@ -19,7 +19,7 @@ from engine.queues.inbox import Inbox
 from engine.queues.postgres.notifications import EVENT, Listener, read_event
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow
-from engine.shutdown import end
+from engine.shutdown import end, spawn
 
 LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
 
@@ -83,9 +83,7 @@ class Subscriptions:
             if event is not None and event.job in self.jobs:
                 self.jobs[event.job].tell(event)
         elif job in self.jobs:
-            task = asyncio.create_task(self._end(job) if kind == "F" else self._see(job))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
+            spawn(self._reading, self._end(job) if kind == "F" else self._see(job))
 
     async def _end(self, job: str) -> None:
         try:
