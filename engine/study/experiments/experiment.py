@@ -14,8 +14,6 @@ import itertools
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
@@ -29,6 +27,7 @@ from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
 from engine.study.experiments import steps
 from engine.study.experiments.questions import Question, QuestionName, Rating
 from engine.study.experiments.steps import Step
+from engine.study.study import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,14}$")]
@@ -41,17 +40,13 @@ BETWEEN = "+"  # the arms of a pair
 _SAMPLING = TypeAdapter(Sampling)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Arm(_Part):
+class Arm(Strict):
     """Validate what is different in an arm; with nothing set, the answer is as everybody gets it."""
 
     name: ArmName
     expert: Name | Literal[""] = ""
     plain: bool = False
-    sampling: dict[str, float] = {}
+    sampling: dict[str, float] = Field(default_factory=dict)
     template: str = ""
     router: Literal["rules", "keywords", "default"] = "rules"
     weight: Annotated[int, Field(ge=1, le=100)] = 1
@@ -81,7 +76,7 @@ class Arm(_Part):
         return self
 
 
-class Eligible(_Part):
+class Eligible(Strict):
     """Validate who and what is taken in; empty: everybody, everything."""
 
     platforms: tuple[Platform, ...] = ()
@@ -92,7 +87,7 @@ class Eligible(_Part):
     minimum_age: Annotated[int, Field(ge=16, le=99)] = 18
 
 
-class Exclusion(_Part):
+class Exclusion(Strict):
     """Validate which units an analysis leaves out; they are marked, never deleted."""
 
     fewer_exposures: Annotated[int, Field(ge=0)] = 0
@@ -101,14 +96,14 @@ class Exclusion(_Part):
     failed_checks: Annotated[int, Field(ge=0, le=12)] = 0
 
 
-class Quota(_Part):
+class Quota(Strict):
     """Validate how many units are taken of each answer to a question before the first trial."""
 
     question: QuestionName
     most: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class Experiment(_Part):
+class Experiment(Strict):
     """Validate the whole file. `max_n` counts units, `exposures` those of one person until the end;
     `scrub` are words that would tell an arm, taken out of what is compared; of a flow for invited
     `annotators` it says how many of them rate each item."""

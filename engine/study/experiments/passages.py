@@ -15,21 +15,14 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from engine.study.study import Study, mistake
+from engine.study.study import Strict, Study, mistake
 
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
@@ -39,10 +32,8 @@ SHORTEST, LONGEST = 120, 1400  # characters
 Kind = Literal["real", "generated"]
 
 
-class Item(BaseModel):
+class Item(Strict):
     """Validate a text to be judged, or a picture by its SHA-256; in a `pool` a version of a stimulus."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
     expert: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -96,9 +87,7 @@ class Item(BaseModel):
         }
 
 
-class _Pool(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Pool(Strict):
     item: Annotated[tuple[Item, ...], Field(min_length=1)]
 
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from engine.study.experiments.allocation import shuffled
+from engine.study.study import Strict
 
 QuestionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,23}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)]
@@ -34,10 +35,8 @@ def holds(when: Mapping[str, Sequence[str]], said: Mapping[str, str | None]) -> 
     return all(set(right) & set((said.get(name) or "").split(BOTH)) for name, right in when.items())
 
 
-class Question(BaseModel):
+class Question(Strict):
     """Validate one question; `check` is the answer of whoever read an attention check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: QuestionName
     text: Text
@@ -55,7 +54,7 @@ class Question(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     check: str = Field(default="", max_length=60)
-    when: When = {}
+    when: When = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

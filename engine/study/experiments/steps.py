@@ -4,10 +4,11 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.questions import Question, When, holds
+from engine.study.study import Strict
 
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,15}$")]
 Recorded = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,31})?$")]
@@ -16,13 +17,11 @@ Kind = Literal["consent", "questions", "single", "compare", "guess", "rate", "de
 TRIALS = ("compare", "guess", "rate")
 
 
-class Step(BaseModel):
+class Step(Strict):
     """Validate one step. `count` is of trials; neighbours of one `block` come in an order by the key.
 
     `answers` is the experiment whose recorded answers are rated, or `*` for all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
     id: StepName | Literal[""] = ""
@@ -32,7 +31,7 @@ class Step(BaseModel):
     practice: bool = False
     block: PoolName = ""
     shuffle: bool = False
-    when: When = {}
+    when: When = Field(default_factory=dict)
     questions: Annotated[tuple[Question, ...], Field(max_length=12)] = ()
 
     @model_validator(mode="after")
