@@ -98,7 +98,7 @@ def experiments_command(study: StudyOption = "") -> None:
             _print(f"  bad: {problem}")
 
     with faults():
-        on_study(settings_of(study), listed)
+        on_study(study, listed)
 
 
 @experiment_app.command("stop")
@@ -109,9 +109,7 @@ def stop_command(
 ) -> None:
     """The kill switch: nobody is enrolled in it or treated by it from now on, in any process."""
     with faults():
-        done = on_study(
-            settings_of(study), lambda services: services.experiments.stop(name, reason)
-        )
+        done = on_study(study, lambda services: services.experiments.stop(name, reason))
         _print(f"{name} is stopped." if done else f"{name} was stopped already.")
 
 
@@ -236,7 +234,7 @@ def annotators_command(
             _print(f"{name}: {f'{count} items rated' if came else 'not here yet'}")
 
     with faults():
-        on_study(settings_of(study), invited)
+        on_study(study, invited)
 
 
 @items_app.command("add")
@@ -250,7 +248,7 @@ def items_add(
             items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}.") from None
-        count = on_study(settings_of(study), lambda services: services.passages.add(items))
+        count = on_study(study, lambda services: services.passages.add(items))
         _print(f"{count} new passages, {len(items) - count} were there already.")
 
 
@@ -261,7 +259,7 @@ def items_retire(
 ) -> None:
     """Show an item to nobody from now on; what was judged stays."""
     with faults():
-        if not on_study(settings_of(study), lambda services: services.stimuli.retire(name)):
+        if not on_study(study, lambda services: services.stimuli.retire(name)):
             raise CommandError(f"There is not one item whose id begins with {name!r}.")
         _print(f"{name} is retired.")
 
@@ -274,10 +272,9 @@ def settings_of(study: str) -> Settings:
     return settings.model_copy(update={"study": study}) if study else settings
 
 
-def on_study(
-    settings: Settings, use: Callable[[StudyServices], Coroutine[Any, Any, Result]]
-) -> Result:
+def on_study(name: str, use: Callable[[StudyServices], Coroutine[Any, Any, Result]]) -> Result:
     """Run something on the study's services, on the ledger beside a bot that may be running."""
+    settings = settings_of(name)
 
     async def run() -> Result:
         async with connected_database(settings) as database:

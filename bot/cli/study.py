@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bot.cli.experiments import StudyOption, experiment_app, items_app, on_study, settings_of
+from bot.cli.experiments import StudyOption, experiment_app, items_app, on_study
 from bot.cli.export import export_app
 from bot.exit_codes import faults, logged
 from engine import shutdown
@@ -155,7 +155,7 @@ def watch_command(
                         return
                     await asyncio.sleep(WATCH_SECONDS)
 
-        on_study(settings_of(study), watch)
+        on_study(study, watch)
 
 
 def _table(rows: Sequence[Any]) -> Any:
@@ -183,7 +183,7 @@ def panel_command(
         path = out.expanduser().absolute()
         if path.exists():
             raise CommandError(f"{path} is there already; it is not overwritten.")
-        rows = on_study(settings_of(study), lambda services: services.panel.listed())
+        rows = on_study(study, lambda services: services.panel.listed())
         text = io.StringIO()
         csv.writer(text).writerows([("panel", "code", "state"), *rows])
         write_file(path, text.getvalue(), private=True)
@@ -196,16 +196,15 @@ def panel_command(
 def close_command(study: StudyOption = "") -> None:
     """End a study: nobody is invited, nothing more is collected; rights and export go on."""
     with faults():
-        settings = settings_of(study)
 
-        async def closed(services: StudyServices) -> int:
+        async def closed(services: StudyServices) -> str:
             for experiment in services.experiments.all:
                 await services.experiments.stop(experiment.id, "the study is closed")
-            await lifecycle.close_study(services.experiments.database, settings.study)
-            return len(await services.experiments.progress())
+            await lifecycle.close_study(services.experiments.database, services.study.id)
+            count = len(await services.experiments.progress())
+            return f"{services.study.id} is closed; units that were enrolled: {count}.\n"
 
-        count = on_study(settings, closed)
-        sys.stdout.write(f"{settings.study} is closed; units that were enrolled: {count}.\n")
+        sys.stdout.write(on_study(study, closed))
 
 
 @study_app.command("plan")
@@ -268,7 +267,7 @@ def preregister_command(
                 digests[f"consent, {locale}"] = consent.sha256
             return document(experiment, text, digests, power, time.time())
 
-        whole = on_study(settings_of(study), written)
+        whole = on_study(study, written)
         write_file(path, whole)
         digest = hashlib.sha256(whole.encode()).hexdigest()
         sys.stdout.write(f"{path}\nSHA-256 {digest}\n")
