@@ -55,16 +55,14 @@ class Sender:
     def pace(self, place: Place) -> Pace:
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
 
-    async def deliver(
-        self, place: Place, part: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
-    ) -> int:
+    async def deliver(self, place: Place, part: Part, reply_to: int = 0) -> int:
         """Send it, however long that takes, once. Raises Unsure, Vanished, TooFast."""
         sent: list[int] = []
 
         async def once(part: Part) -> None:
             sent.append(await self.put(place, part, reply_to))
 
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part, longest)
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part)
         return sent[-1]
 
     async def settle(self, place: Place, message: int, part: Part, *, media: bool = False) -> None:
