@@ -8,7 +8,7 @@ figures stepped down.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables, columns
@@ -29,6 +29,7 @@ KEYS = {
     "exposures": ("seed",),
     "enrolments": ("position", "code"),
 }
+NUMBERS = {"consents": "id", "interactions": "consent_id", "enrolments": "block"}
 
 
 def leaves(value: Any, change: Callable[[Any, str], Any], name: str = "") -> Any:
@@ -91,20 +92,14 @@ def _words(name: str) -> Sequence[str]:
 
 def _renumber(tables: Tables, key: bytes) -> None:
     """Replace numbers that count by arrival, the same for the same row in every export."""
-    for name, column in (
-        ("consents", "id"),
-        ("interactions", "consent_id"),
-        ("enrolments", "block"),
-    ):
+    for name, column in NUMBERS.items():
         for row in tables[name]:
             of = f"block {row['experiment']}" if column == "block" else "consent"
             if row[column] is not None:
                 row[column] = numbered(key, f"{of}|{row[column]}")
 
 
-def _blank(row: Row, names: Iterable[str]) -> int:
-    count = 0
-    for name in names:
-        count += row[name] is not None
-        row[name] = None
+def _blank(row: Row, names: Sequence[str]) -> int:
+    count = sum(row[name] is not None for name in names)
+    row |= dict.fromkeys(names)
     return count
