@@ -1,6 +1,7 @@
 """Does an expert recite? Verbatim runs, shared 13-grams, and Carlini's prefix extraction."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -41,12 +42,8 @@ def grams(tokens: Sequence[int], size: int) -> list[tuple[int, ...]]:
 
 
 def common(left: Sequence[int], right: Sequence[int]) -> int:
-    count = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
+    return sum(1 for _ in same)
 
 
 def extract(model: Any, blocks: Sequence[Block]) -> dict[str, float]:
