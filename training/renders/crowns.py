@@ -1,6 +1,7 @@
 """Tiaras and coronets: a band, and the ornaments that stand on it."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -90,9 +91,5 @@ ORNAMENTS = {
 }  # fmt: skip
 
 
-def tiara(p: Piece) -> None:
-    _crown(p, full=False)
-
-
-def coronet(p: Piece) -> None:
-    _crown(p, full=True)
+tiara = partial(_crown, full=False)
+coronet = partial(_crown, full=True)

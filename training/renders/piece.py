@@ -125,8 +125,7 @@ class Piece:
     def _filigree(self, edge: Array, size: float, at: Vector, axes: Array) -> None:
         self.filigree = True
         thin = max(0.016, 0.035 * size)
-        for inset in (0.42,):
-            self.add(shapes.tube(edge * inset, thin, 6, True).placed(at, axes))
+        self.add(shapes.tube(edge * 0.42, thin, 6, True).placed(at, axes))
         for place in range(0, 96, 12):
             middle = edge[place + 6] * 0.70
             turn = math.atan2(middle[1], middle[0])
