@@ -108,11 +108,8 @@ def row_of(
     asked = times.repeat_interleave(noises)
     draws = [generator_for(seed, "held out", sample.name, place) for place in range(len(asked))]
     noise = torch.stack([torch.randn(sample.mean.shape, generator=draw) for draw in draws])
-    found = []
-    size = recipe.training.batch
-    for start in range(0, len(asked), size):
-        part = slice(start, start + size)
-        count = len(asked[part])
-        latents = sample.mean.expand(count, *sample.mean.shape)
-        found.append(denoiser.errors([sample] * count, latents, noise[part], asked[part]).cpu())
+    size, found = recipe.training.batch, []
+    for part, at in zip(torch.split(noise, size), torch.split(asked, size), strict=True):
+        latents = sample.mean.expand(part.shape)
+        found.append(denoiser.errors([sample] * len(at), latents, part, at).cpu())
     return torch.cat(found).view(len(times), noises).mean(1)
