@@ -8,7 +8,6 @@ Run it again after an interruption: pictures that are there are not made anew. W
 one line of `metadata.jsonl` for each. The pictures are given to the public domain (CC0-1.0).
 """
 
-import json
 import random
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from training.errors import TrainingStopped
-from training.run.json_lines import read_lines
+from training.run.json_lines import add_lines, read_lines
 from training.run.stage import run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
@@ -81,7 +80,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     listing = out / "metadata.jsonl"
     there = {row["number"] for row in read_lines(listing)}
-    with tempfile.TemporaryDirectory() as folder, listing.open("a", encoding="utf-8") as file:
+    with tempfile.TemporaryDirectory() as folder:
         for number in track(range(first, first + count), f"rendering, {manner}"):
             if number in there:
                 continue
@@ -96,8 +95,7 @@ def main(
                 "source": f"rendered by training.render_jewellery, {manner}, number {number}",
                 "licence": "CC0-1.0",
             }
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+            add_lines(listing, row)
 
 
 if __name__ == "__main__":

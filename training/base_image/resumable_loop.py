@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.run import checkpoints
+from training.run.json_lines import add_lines
 
 AVERAGING = 0.999
 WARMUP = 200
@@ -115,8 +116,7 @@ class Part:
     def note(self, told: dict[str, float]) -> None:
         line = {"step": self.state.step, "seconds": round(self.state.seconds, 1)}
         line |= {name: round(value, 5) for name, value in told.items()}
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_lines(self.folder / "metrics.jsonl", line)
         print(json.dumps(line), flush=True)
 
 
