@@ -156,14 +156,14 @@ def reasons(dropped: list[dict[str, str]]) -> dict[str, int]:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Work in a folder that no other process works in, and say plainly that a disk is full."""
-    lock = None
     try:
         lock = take_lock(folder, Path(), IN_USE)
         if lock is None:
             raise TrainingError(
                 f"Another process ({owners_pid(folder, IN_USE)}) works in {folder}. Wait for it."
             )
-        yield
+        with lock:
+            yield
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -172,6 +172,3 @@ def alone(folder: Path) -> Iterator[None]:
             f"The disk is full ({free:.0f} MB free; a picture takes about 1 MB). What was fetched "
             "is whole and kept. Make room, or set [harvest] limit, and run the same command again."
         ) from error
-    finally:
-        if lock is not None:
-            lock.close()

@@ -4,6 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,8 @@ class RunSession(ABC):
                 f"Another process ({owners_pid(self.run, LOCK)}) is training in {self.run}. Wait for "
                 "it, or give this recipe a new [run] name."
             )
-        try:
+        with lock or nullcontext():
             self.take_steps()
-        finally:
-            if lock is not None:
-                lock.close()
 
     def take_steps(self) -> None:
         """Look at step 0 and every few steps, save after a look or by the clock."""
