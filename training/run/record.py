@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -45,10 +46,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 def packages() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -107,13 +107,10 @@ def figures(name: str, measured: dict[str, Any]) -> str:
 
 def limits(recipe: Recipe) -> str:
     dropped = ", though paragraphs with racial slurs were left out"
-    words = (
+    label = recipe.expert.label
+    return (
         "It imitates a manner; it knows no facts, and what it writes about real people or events "
         "is made up. It can repeat prejudices of its sources"
         f"{dropped if recipe.corpus.drop_slurs else ''}. Say openly that its texts are machine-made."
-    )
-    return (
-        f"{words} Show this line with each: “{recipe.expert.label}”."
-        if recipe.expert.label
-        else words
+        + (f" Show this line with each: “{label}”." if label else "")
     )
