@@ -111,7 +111,7 @@ def _asked_here(context: Context, answer: Answer, who: Who) -> bool:
 
 def _anew(context: Context, press: Press, answer: Answer, who: Who) -> Reply | GoOn:
     who = replace(who, reply_to=press.job, typed=f"/{press.verb} {press.argument}".strip())
-    order = answer.job.order
+    count = answer.job.order.count if answer.job.order else 1
     match press.verb:
         case Verb.CONTINUE:
             return GoOn(Continue(), who)
@@ -120,10 +120,8 @@ def _anew(context: Context, press: Press, answer: Answer, who: Who) -> Reply | G
         case Verb.STYLE:
             return GoOn(Again(options=Options(style=press.argument)), who)
         case Verb.VARY:
-            step = order.count if order else 1
-            return GoOn(Again(options=Options(seed=answer.job.seed + step)), who)
+            return GoOn(Again(options=Options(seed=answer.job.seed + count)), who)
         case Verb.COUNT:
-            count = order.count if order else 1
             if count >= MOST_PICTURES:
                 raise AskerError(words("talk.no_more", who.locale))
             options = Options(count=min(MOST_PICTURES, 2 * count), seed=answer.job.seed)
