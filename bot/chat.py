@@ -16,7 +16,7 @@ from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
-from bot.service.stories import export, note, notes, stories, tree
+from bot.service.stories import export, note, stories, tree
 from bot.study.study_hooks import add_study
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _fill(table: DispatchTable, context: Context) -> None:
         "tree": partial(tree, context),
         "export": partial(export, context),
         "note": partial(note, context),
-        "notes": partial(notes, context),
+        "notes": partial(note, context),
         "help": partial(help_text, context),
         "start": partial(help_text, context),
         "cancel": partial(cancel, context),

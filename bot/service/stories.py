@@ -204,11 +204,6 @@ async def note(context: Context, command: Simple, who: Who) -> Reply:
     return Reply(words("story.noted", who.locale), private=True)
 
 
-async def notes(context: Context, _command: Simple, who: Who) -> Reply:
-    here = owned(await meant(who, context.engine), who)
-    return _listed(context, here, here.request.notes, who)
-
-
 async def drop(context: Context, name: str, here: Answer, who: Who) -> Reply:
     """Take a note back, and show the others in its place."""
 
