@@ -76,14 +76,9 @@ def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
     }
 
 
-def write_drops(folder: Path, drops: list[Drop]) -> None:
-    write_works(
-        folder / DROPPED,
-        (
-            Work(id=drop.work, title=drop.reason, paragraphs=(drop.text,), source="")
-            for drop in drops
-        ),
-    )
+def write_drops(path: Path, drops: list[Drop]) -> None:
+    texts = (Work(id=d.work, title=d.reason, paragraphs=(d.text,), source="") for d in drops)
+    write_works(path, texts)
 
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             write_blocks(folder / f"{name}.safetensors", blocks)
             facts["splits"][name] = sizes(splits[name], blocks)
             facts["outputs"][name] = digest_of_file(folder / f"{name}.safetensors")
-        write_drops(folder, drops)
+        write_drops(folder / DROPPED, drops)
     facts["dropped"] = dict(Counter(drop.reason for drop in drops))
     if due_of(run / "corpus"):
         guard(run / "corpus")
