@@ -32,7 +32,7 @@ def pattern(name: str) -> Picture:
     large = Image.new("L", (3 * LARGE, LARGE))
     draw = ImageDraw.Draw(large)
     for shift in (0, LARGE, 2 * LARGE):  # what crosses an edge comes in at the other
-        for line in LINES[name]():
+        for line in LINES[name]:
             draw.line(
                 [(shift + x * LARGE, y * LARGE) for x, y in line], fill=255, width=LINE,
                 joint="curve",
@@ -58,7 +58,7 @@ def _scrolls() -> list[Line]:
                 for a, r in ((t / 5, 0.035 + 0.0085 * t) for t in range(26))
             ]
         )
-    return [*lines, *BORDERS]
+    return lines
 
 
 def _leaves() -> list[Line]:
@@ -73,37 +73,25 @@ def _leaves() -> list[Line]:
                         for t in range(10)
                     ]
                 )  # fmt: skip
-    return [*lines, *BORDERS]
+    return lines
 
 
-def _lozenges() -> list[Line]:
-    diamond = [(0.0, 0.5), (0.5, 0.08), (1.0, 0.5), (0.5, 0.92), (0.0, 0.5)]
-    inner = [(0.5 + 0.42 * (x - 0.5), 0.5 + 0.42 * (y - 0.5)) for x, y in diamond]
-    return [diamond, inner, *BORDERS]
-
-
-def _key() -> list[Line]:
-    points = [
-        (0, 0.8), (0.12, 0.8), (0.12, 0.2), (0.82, 0.2), (0.82, 0.62), (0.5, 0.62), (0.5, 0.44),
-        (0.5, 0.62), (0.82, 0.62), (0.82, 0.8), (1, 0.8),
-    ]  # fmt: skip
-    return [points, *BORDERS]
-
-
-def _flowers() -> list[Line]:
-    rose = [
-        (0.5 + r * math.cos(a), 0.5 + r * math.sin(a))
-        for a, r in ((t * math.pi / 40, 0.1 + 0.26 * abs(math.cos(t * math.pi / 16)))
-                     for t in range(81))
-    ]  # fmt: skip
-    return [rose, [(0, 0.25), (0, 0.75)], *BORDERS]
-
-
-def _rays() -> list[Line]:
-    return [[(x, 0.12), (x + 0.25, 0.5), (x, 0.88)] for x in (0.0, 0.25, 0.5, 0.75)] + BORDERS
-
-
-LINES = {
-    "scrolls": _scrolls, "leaves": _leaves, "lozenges": _lozenges, "key": _key,
-    "flowers": _flowers, "rays": _rays,
-}  # fmt: skip
+DIAMOND: Line = [(0.0, 0.5), (0.5, 0.08), (1.0, 0.5), (0.5, 0.92), (0.0, 0.5)]
+INNER: Line = [(0.5 + 0.42 * (x - 0.5), 0.5 + 0.42 * (y - 0.5)) for x, y in DIAMOND]
+MEANDER: Line = [
+    (0, 0.8), (0.12, 0.8), (0.12, 0.2), (0.82, 0.2), (0.82, 0.62), (0.5, 0.62), (0.5, 0.44),
+    (0.5, 0.62), (0.82, 0.62), (0.82, 0.8), (1, 0.8),
+]  # fmt: skip
+ROSE: Line = [
+    (0.5 + r * math.cos(a), 0.5 + r * math.sin(a))
+    for a, r in ((t * math.pi / 40, 0.1 + 0.26 * abs(math.cos(t * math.pi / 16)))
+                 for t in range(81))
+]  # fmt: skip
+LINES: dict[str, list[Line]] = {
+    "scrolls": [*_scrolls(), *BORDERS],
+    "leaves": [*_leaves(), *BORDERS],
+    "lozenges": [DIAMOND, INNER, *BORDERS],
+    "key": [MEANDER, *BORDERS],
+    "flowers": [ROSE, [(0, 0.25), (0, 0.75)], *BORDERS],
+    "rays": [[(x, 0.12), (x + 0.25, 0.5), (x, 0.88)] for x in (0.0, 0.25, 0.5, 0.75)] + BORDERS,
+}
