@@ -90,14 +90,10 @@ def _met(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
 
 
 def _outcomes(pairs: Sequence[Row], one: str) -> est.Floats:
-    outcomes = [
-        (row["pseudonym"], 2 if row["choice"] == "tie" else int(_won(row) != one)) for row in pairs
-    ]
+    """Count by person how often `one` won and lost, and the ties."""
+    won = [(row, _names(row)[row["choice"] == "b"] == one) for row in pairs]
+    outcomes = [(row["pseudonym"], 2 if row["choice"] == "tie" else 1 - win) for row, win in won]
     return est.by_person(outcomes, (3,))
-
-
-def _won(row: Row) -> str:
-    return _names(row)[row["choice"] == "b"]
 
 
 def _wins(seen: Evidence) -> Figure:
