@@ -149,7 +149,8 @@ class MeteredService(ChatService):
                         signed = True
                         self.meter.accepted.labels(*labels).inc()
                         self.meter.first_sign.labels(*labels).observe(seconds)
-                    paired = isinstance(event, Reply) and _paired(event)
+                    # the two answers of a /compare; a pair that came to nothing has no receipt
+                    paired = isinstance(event, Reply) and event.receipt.startswith("pair:")
                     content = paired or isinstance(event, Text | Image | Finished)
                     if signed and content and not shown:
                         shown = True
@@ -160,11 +161,6 @@ class MeteredService(ChatService):
                         self.meter.ended.labels(*labels, how).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
-
-
-def _paired(said: Reply) -> bool:
-    """Tell the two answers of a /compare; a pair that came to nothing has no receipt."""
-    return said.receipt.startswith("pair:")
 
 
 def _why(error: AskerError) -> str:
