@@ -169,10 +169,13 @@ def compared_digest(what: str, place: Path, digest: str) -> str:
     return found
 
 
-def write_sums(folder: Path) -> None:
+def sums(folder: Path) -> str:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    return "".join(f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+
+
+def write_sums(folder: Path) -> None:
+    (folder / SUMS).write_text(sums(folder), encoding="utf-8")
 
 
 def damaged(folder: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """The files of an export, the manifest that lists them, and what differs between two exports."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,9 +18,10 @@ from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, 
 from engine.study.export.consort import flow_json
 from engine.study.export.table_files import write_spss, write_tables
 from engine.study.export.trials import people_columns, trial_columns
+from engine.weights.weight_files import SUMS, sha256_of, sums
 
 FORMAT = "pastiche study export"
-MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+MANIFEST = "manifest.json"
 
 
 def fill(
@@ -52,7 +52,7 @@ def fill(
         write_file(folder / name, script, private=True)
     write_json(folder / MANIFEST, _manifest(folder, made, tables), private=True)
     write_file(folder / SUMS, sums(folder), private=True)
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    return sha256_of(folder / MANIFEST)
 
 
 def _pictures(
@@ -90,14 +90,6 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
         "k_anonymity": made.shaped.anonymity,
         "files": dict(line.split("  ")[::-1] for line in sums(folder).splitlines()),
     }
-
-
-def sums(folder: Path) -> str:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in paths
-    )
 
 
 def is_export(folder: Path) -> bool:
