@@ -11,7 +11,7 @@ from rich.console import Console
 from training.images.evaluation import report
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.run import stage
-from training.run.evaluation import command_line, next_line, write_report
+from training.run.evaluation import command_line, next_line, sets_of, write_report
 from training.run.expiry import stamp_until
 from training.run.record import digest_of_file, note_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
@@ -95,9 +95,8 @@ def main(
     run = stage.open_run(recipe, runs)
     with Console().status("loading") as status, stage.memory_told(MEMORY_HELP):
         values = evaluate_image(recipe, run, base, samples, judge, status.update)
-    given = (*(("set", change, None) for change in changes or ()), ("data", data, None))
-    more = (*given, ("samples", samples, SAMPLES), ("judge", judge, None))
-    command = command_line("evaluate_image", [recipe_file], base, *more)
+    own = (("data", data, None), ("samples", samples, SAMPLES), ("judge", judge, None))
+    command = command_line("evaluate_image", [recipe_file], base, *sets_of(changes), *own)
     page = report.page(recipe.expert.title or recipe.expert.name, values, command)
     path, lines = write_report(run / "evaluation", page, values), report.lines_of(values)
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}

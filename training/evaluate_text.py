@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.run.evaluation import command_line, next_line, write_report
+from training.run.evaluation import command_line, next_line, sets_of, write_report
 from training.run.recipe import load_recipe, placeless
 from training.run.record import digest_of_file, note_stage
 from training.run.stage import (
@@ -100,15 +100,8 @@ def main(
     with Console().status("loading") as status:
         values = evaluate(authors, base, blocks, samples, length, status.update)
     folder = into or runs / ("evaluation-" + "-".join(author.name for author in authors))
-    command = command_line(
-        "evaluate_text",
-        recipe_files,
-        base,
-        *(("set", change, None) for change in changes or ()),
-        ("blocks", blocks, BLOCKS),
-        ("samples", samples, SAMPLES),
-        ("length", length, LENGTH),
-    )
+    own = (("blocks", blocks, BLOCKS), ("samples", samples, SAMPLES), ("length", length, LENGTH))
+    command = command_line("evaluate_text", recipe_files, base, *sets_of(changes), *own)
     path = write_report(folder, report.page(values, command), values)
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}

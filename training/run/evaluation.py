@@ -37,6 +37,10 @@ def command_line(
     return shlex.join(words)
 
 
+def sets_of(changes: Sequence[str] | None) -> list[tuple[str, Any, Any]]:
+    return [("set", change, None) for change in changes or ()]
+
+
 def next_line(
     stage: str,
     recipe: Path,
@@ -46,7 +50,7 @@ def next_line(
     *options: tuple[str, Any, Any],
 ) -> str:
     """Say which stage comes next, as a line that can be pasted as it is."""
-    given = (("runs", runs, Path("runs")), *(("set", change, None) for change in changes or ()))
+    given = (("runs", runs, Path("runs")), *sets_of(changes))
     return "Next: " + command_line(stage, [recipe], base, *given, *options, whole=True)
 
 
