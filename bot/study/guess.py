@@ -5,7 +5,7 @@ import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import spoken, words
 from bot.messages.buttons import Press, Rows, Verb, button
@@ -73,8 +73,12 @@ class GuessGame:
         if item is None:
             raise AskerError(words("guess.none_left", who.locale))
         made = Guess(new_id(), who, item, person, experiment)
-        if person is not None and not await self._on_record(made):
-            return await self.guess(who)  # drawn at the same moment somewhere else
+        if person is not None:
+            shown = [{"item": item.id, "kind": item.kind, "expert": item.expert}]
+            of: dict[str, Any] = {"seed": 0, "experiment": experiment, "item": item.id}
+            exposures = self._services.study.exposures
+            if not await exposures.make(made.id, person, "guess", shown=shown, **of):
+                return await self.guess(who)  # drawn at the same moment somewhere else
         self._open[made.id] = made
         return await self._asked(made, who)
 
@@ -113,19 +117,6 @@ class GuessGame:
         left = [item for item in await asyncio.to_thread(shipped) if item.id not in had | waiting]
         kind = random.choice(KINDS)
         return random.choice([i for i in left if i.kind == kind] or left or [None])
-
-    async def _on_record(self, guess: Guess) -> bool:
-        item = guess.item
-        assert guess.person is not None
-        return await self._services.study.exposures.make(
-            guess.id,
-            guess.person,
-            "guess",
-            shown=[{"item": item.id, "kind": item.kind, "expert": item.expert}],
-            seed=0,
-            experiment=guess.experiment,
-            item=item.id,
-        )
 
     def kind_of(self, name: str) -> str:
         """Tell what an open guess is about: for simulated people, who know it better than chance."""
