@@ -137,16 +137,12 @@ class PostgresQueue:
         if position.slots:
             return [position.queued]
         self._need_worker(position.queue.partition(".")[0])  # nobody else is ready
-        if not position.starting:
-            await self._warn(position.queue)
+        if not position.starting and position.queue not in self._told:
+            self._told.add(position.queue)
+            hint = await self._positions.hint(position.queue)
+            log.warning("nobody serves a queue", extra={"queue": position.queue, "hint": hint})
         what = LOADING if position.starting else UNSERVED
         return [position.queued, Loading(job=job, attempt=0, what=what)]
-
-    async def _warn(self, queue: str) -> None:
-        if queue not in self._told:
-            self._told.add(queue)
-            hint = await self._positions.hint(queue)
-            log.warning("nobody serves a queue", extra={"queue": queue, "hint": hint})
 
     async def _tell_positions(self) -> None:
         jobs = self._subscriptions.jobs
