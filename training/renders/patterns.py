@@ -32,7 +32,7 @@ def pattern(name: str) -> Picture:
     large = Image.new("L", (3 * LARGE, LARGE))
     draw = ImageDraw.Draw(large)
     for shift in (0, LARGE, 2 * LARGE):  # what crosses an edge comes in at the other
-        for line in LINES[name]:
+        for line in (*LINES[name], *BORDERS):
             draw.line(
                 [(shift + x * LARGE, y * LARGE) for x, y in line], fill=255, width=LINE,
                 joint="curve",
@@ -88,10 +88,10 @@ ROSE: Line = [
                  for t in range(81))
 ]  # fmt: skip
 LINES: dict[str, list[Line]] = {
-    "scrolls": [*_scrolls(), *BORDERS],
-    "leaves": [*_leaves(), *BORDERS],
-    "lozenges": [DIAMOND, INNER, *BORDERS],
-    "key": [MEANDER, *BORDERS],
-    "flowers": [ROSE, [(0, 0.25), (0, 0.75)], *BORDERS],
-    "rays": [[(x, 0.12), (x + 0.25, 0.5), (x, 0.88)] for x in (0.0, 0.25, 0.5, 0.75)] + BORDERS,
+    "scrolls": _scrolls(),
+    "leaves": _leaves(),
+    "lozenges": [DIAMOND, INNER],
+    "key": [MEANDER],
+    "flowers": [ROSE, [(0, 0.25), (0, 0.75)]],
+    "rays": [[(x, 0.12), (x + 0.25, 0.5), (x, 0.88)] for x in (0.0, 0.25, 0.5, 0.75)],
 }
