@@ -58,13 +58,11 @@ def pack(
 
 
 def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]]:
-    step = size - 1
-    if bos is not None:
-        for start in range(0, len(tokens), step):
-            yield [bos, *tokens[start : start + step]]
-        return
-    for start in range(0, len(tokens) - 1, step):
-        yield list(tokens[start : start + size])
+    """Cut a work into pieces of `size`; each begins with `bos`, or with the last token before it."""
+    stream = tokens if bos is None else [bos, *tokens]
+    for start in range(0, len(stream) - 1, size - 1):
+        head = [] if bos is None else [bos]
+        yield [*head, *stream[start + len(head) : start + size]]
 
 
 def asked_and_answered(
