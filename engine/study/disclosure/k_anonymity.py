@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SetupError
-from engine.study.export.codebook import Row, Tables, columns
+from engine.study.export.codebook import Row, Tables, columns, grouped
 
 Values = tuple[Any, ...]
 Report = dict[str, Any]
@@ -112,10 +112,7 @@ def _plan(quasi: Sequence[str]) -> list[tuple[str, Callable[[Any], Any]]]:
 
 
 def _groups(rows: Sequence[Row], quasi: Sequence[str]) -> dict[Values, list[int]]:
-    groups: dict[Values, list[int]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        groups[tuple(row[name] for name in quasi)].append(number)
-    return groups
+    return grouped((tuple(row[name] for name in quasi), n) for n, row in enumerate(rows))
 
 
 def _people(rows: Sequence[Row], numbers: Collection[int]) -> set[str]:

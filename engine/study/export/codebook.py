@@ -4,11 +4,11 @@ The columns are the schema's own; a column that is neither described nor left ou
 test, so that the codebook cannot fall behind the tables.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.ledger.tables import Table
 from engine.study import tables
@@ -18,6 +18,8 @@ from engine.vault import Sealed
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
+Key = TypeVar("Key")
+One = TypeVar("One")
 UNITS = {
     **dict.fromkeys(("tokens_in", "tokens_out", "length"), "tokens"),
     **dict.fromkeys(("width", "height"), "pixels"),
@@ -53,6 +55,14 @@ class Column:
     unit: str = ""
     free: bool = False
     derived: bool = False
+
+
+def grouped(pairs: Iterable[tuple[Key, One]]) -> dict[Key, list[One]]:
+    """Collect what has the same key, in order."""
+    found: dict[Key, list[One]] = defaultdict(list)
+    for key, one in pairs:
+        found[key].append(one)
+    return found
 
 
 def table_words(name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from engine.files import whole_file
 from engine.ledger.tables import Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.settings import Settings
 from engine.study import tables as t
-from engine.study.export.codebook import Column, Row, columns
+from engine.study.export.codebook import Column, Row, columns, grouped
 from engine.study.export.dataset import allowed_rows, live_people, one_moment, rows_of, taken_up
 from engine.study.export.derived_columns import seconds_of, style_of
 from engine.study.export.release import Scrub, scrub_table, shorten
@@ -178,11 +178,9 @@ async def _some(
 async def _pictures(
     connection: AsyncConnection, of: Any, rows: Sequence[Row]
 ) -> dict[str, list[str]]:
-    table, found = of.class_, dict[str, list[str]]()
+    table = of.class_
     query = sa.select(of, table.media).where(of.in_([row["id"] for row in rows]))
-    for name, media in await connection.execute(query.order_by(table.number)):
-        found.setdefault(name, []).append(media)
-    return found
+    return grouped(map(tuple, await connection.execute(query.order_by(table.number))))
 
 
 def _finished(row: Row, source: str) -> Row:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.study.experiments.questions import Question
-from engine.study.export.codebook import Column, Row, Tables, columns
+from engine.study.export.codebook import Column, Row, Tables, columns, grouped
 from engine.study.export.derived_columns import STYLE, files_of
 from engine.study.export.schema import Kind
 
@@ -40,13 +40,11 @@ def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
     arms = {name: file.get("arms", ()) for name, file in files_of(tables).items()}
     people = [row for row in tables["enrolments"] if row["unit_kind"] == "person"]
     units = {(row["experiment"], row["unit"]): row for row in people}
-    votes: dict[str, list[Row]] = defaultdict(list)
-    for row in tables["votes"]:
-        votes[row["exposure_id"]].append(row)
+    votes = grouped((row["exposure_id"], row) for row in tables["votes"])
     said: dict[str, dict[Asked, Any]] = defaultdict(dict)
     for row in tables["answers"]:
         if row["about"] and row["counts"]:
-            said[row["about"]][_asked(row)] = row["value"]
+            said[row["about"]][asked_of(row)] = row["value"]
     blank = dict.fromkeys(column.name for column in trial_columns(tables))
     found = []
     for row in tables["exposures"]:
@@ -55,7 +53,7 @@ def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
         trial |= {"arm": unit.get("arm"), "excluded": unit.get("excluded"), "stimulus": row["item"]}
         trial |= {name: (row["visible"] or {}).get(name) for name in ("platform", "form")}
         trial |= _shown(row, works, arms.get(row["experiment"], ()))
-        trial |= _judged(row, votes[row["id"]])
+        trial |= _judged(row, votes.get(row["id"], []))
         trial |= _answered(said[row["id"]], questions)
         found.append(trial)
     return found
@@ -116,7 +114,7 @@ def _answered(said: Mapping[Asked, Any], questions: Mapping[Asked, Question]) ->
     return {"value": numbers[0] if numbers else None, "answers": each or None, **wide}
 
 
-def _asked(row: Row) -> Asked:
+def asked_of(row: Row) -> Asked:
     return row["experiment"], row["instrument"], row["question"]
 
 
@@ -134,7 +132,7 @@ def _annotations(
         trial = rated.get(row["about"])
         if trial is None or not row["counts"]:
             continue
-        key = _asked(row)
+        key = asked_of(row)
         same = ("study", "experiment", "pseudonym", "question", "value", "seconds")
         yield {
             "id": f"{trial['id']}.{row['question']}",
@@ -210,7 +208,7 @@ def _people(
             told = {"arm": row["arm"], "completed": done, "excluded": row["excluded"]}
             people[row["unit"]] |= {f"{row['experiment']}.{k}": v for k, v in told.items()}
     for row in tables["answers"]:
-        key = _asked(row)
+        key = asked_of(row)
         if row["counts"] and not row["about"] and key in questions and row["pseudonym"] in people:
             said = _typed(questions[key], row.get("words") or row["value"])
             people[row["pseudonym"]][".".join(key)] = said

@@ -8,8 +8,8 @@ import numpy as np
 
 from engine.study.experiments.questionnaires import DEBRIEF
 from engine.study.experiments.questions import BOTH, Question
-from engine.study.export.codebook import Row, Tables
-from engine.study.export.trials import Asked, labels_of, questions_of
+from engine.study.export.codebook import Row, Tables, grouped
+from engine.study.export.trials import Asked, asked_of, labels_of, questions_of
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, forest, interval, stacked
 from engine.study.report.primary import excluded
@@ -26,14 +26,13 @@ MANY = 7  # values that have a colour of their own
 
 def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
-    found: dict[Asked, list[Row]] = {}
-    asked = questions_of(tables["experiments"])
-    out = excluded(tables)
-    for row in tables["answers"]:
-        left_out = (row["experiment"], row["pseudonym"]) in out
-        if row["counts"] and row["instrument"] != DEBRIEF and not left_out:
-            key = (row["experiment"], row["instrument"], row["question"])
-            found.setdefault(key, []).append(row)
+    asked, out = questions_of(tables["experiments"]), excluded(tables)
+    found = grouped(
+        (asked_of(row), row)
+        for row in tables["answers"]
+        if row["counts"] and row["instrument"] != DEBRIEF
+        if (row["experiment"], row["pseudonym"]) not in out
+    )
     return [_figure(key, found[key], arms, asked.get(key)) for key in sorted(found)]
 
 
@@ -53,11 +52,8 @@ def _figure(
     asked: Question | None,
 ) -> Figure:
     experiment, instrument, name = question
-    by_arm: dict[str, list[Row]] = {}
-    for row in rows:
-        arm = arms.get((experiment, row["pseudonym"]), EVERYBODY)
-        by_arm.setdefault(arm, []).append(row)
-    by_arm = dict(sorted(by_arm.items()))
+    armed = ((arms.get((experiment, row["pseudonym"]), EVERYBODY), row) for row in rows)
+    by_arm = dict(sorted(grouped(armed).items()))
     said = [row["value"] for row in rows if row["value"] is not None]
     numeric = not (asked and asked.choices) and all(map(NUMBER.fullmatch, said))
     several = asked and asked.kind == "multiple"

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.study.experiments.passages import pool_note
 from engine.study.export.analysis import Line, agreed, strengths
-from engine.study.export.codebook import Row, Tables
+from engine.study.export.codebook import Row, Tables, grouped
 from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, forest, interval, shares
@@ -81,12 +81,13 @@ def _names(row: Row) -> tuple[str, str]:
 
 def _met(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
     """Group scored pairs by who met whom: a treated arm before the base, else as the file has them."""
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        if row["scored"] and row["kind"] == "compare":
-            ranked = sorted(zip((row["first_rank"], row["second_rank"]), _names(row), strict=True))
-            found.setdefault(tuple(name for _, name in ranked), []).append(row)
-    return dict(sorted(found.items()))
+
+    def ranked(row: Row) -> tuple[str, ...]:
+        ranks = row["first_rank"], row["second_rank"]
+        return tuple(name for _, name in sorted(zip(ranks, _names(row), strict=True)))
+
+    scored = (row for row in rows if row["scored"] and row["kind"] == "compare")
+    return dict(sorted(grouped((ranked(row), row) for row in scored).items()))
 
 
 def _outcomes(pairs: Sequence[Row], one: str) -> est.Floats:
@@ -194,10 +195,7 @@ def _islands(scored: Sequence[Row]) -> list[list[str]]:
     for row in scored:
         old, new = (group.setdefault(name, name) for name in _names(row))
         group = {name: new if place == old else place for name, place in group.items()}
-    found: dict[str, list[str]] = {}
-    for name in sorted(group):
-        found.setdefault(group[name], []).append(name)
-    return list(found.values())
+    return list(grouped((group[name], name) for name in sorted(group)).values())
 
 
 def _position(pairs: Sequence[Row]) -> Figure:

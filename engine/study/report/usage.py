@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from engine.study.export.codebook import Row, Tables
+from engine.study.export.codebook import Row, Tables, grouped
 from engine.study.report.estimates import share_by_person
 from engine.study.report.figures import Figure, bars, count_of, interval, shares
 from engine.study.report.primary import excluded
@@ -53,9 +53,7 @@ def _thumbs(
 ) -> Figure:
     told = [row for row in ratings if row["counts"] and row["value"]]
     counted = [row for row in told if row["interaction_id"] in groups]
-    found: dict[str, list[Row]] = {}
-    for row in counted:
-        found.setdefault(groups[row["interaction_id"]], []).append(row)
+    found = grouped((groups[row["interaction_id"]], row) for row in counted)
     rates, cells = {}, []
     for name, own in sorted(found.items()):
         up = sum(row["value"] > 0 for row in own)
