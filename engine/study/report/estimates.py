@@ -56,15 +56,11 @@ def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> 
     >>> estimated(np.zeros((0, 2)), share, 0)  # everybody was excluded
     [Estimate(value=nan, low=nan, high=nan, n=0, people=0)]
     """
-    found = [
-        (value, *((low, high) if low < high else (np.nan, np.nan)))
-        for value, low, high in zip(*bootstrap(counts, statistic), strict=True)
-    ]
+    value, *ends = bootstrap(counts, statistic)
+    known = [np.where(ends[0] < ends[1], end, np.nan) for end in ends]
+    found = zip(value.tolist(), *(end.tolist() for end in known), strict=True)
     people = len(counts)
-    return [
-        Estimate(value=float(value), low=float(low), high=float(high), n=n, people=people)
-        for value, low, high in found
-    ]
+    return [Estimate(value=v, low=low, high=high, n=n, people=people) for v, low, high in found]
 
 
 def share(counts: Floats) -> Floats:
