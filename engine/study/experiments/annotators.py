@@ -96,10 +96,7 @@ class Annotators:
         if await self._database.scalar(sa.select(PanelId.lookup).where(*mine)) is None:
             return None
         experiment, met = enrolled.experiment, await self._stimuli.met(person)
-        if step.answers:
-            found = await self._answers(step, person)
-        else:
-            found = await self._versions(step, met)
+        found = await (self._answers(step, person) if step.answers else self._versions(step, met))
         counts = await self._stimuli.counts(experiment.id, step.id)
         name = f"annotators|{experiment.id}|{step.id}|{enrolled.unit}"
         order = shuffled(self._study.needed_key(), name, sorted(found))
