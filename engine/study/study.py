@@ -36,13 +36,9 @@ DESTROYED = (
 )
 
 
-class Strict(BaseModel):
-    """Check a part of what a researcher writes; a key that is not known is a mistake."""
-
+class StudyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class StudyFile(Strict):
     title: str = Field(min_length=3, max_length=120)
     researcher: str = Field(min_length=2, max_length=200)
     contact: str = Field(min_length=3, max_length=200)

@@ -25,9 +25,8 @@ from pydantic import (
 from engine.plan.cards import Sampling, Template
 from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
 from engine.study.experiments import steps
-from engine.study.experiments.questions import Question, QuestionName, Rating
+from engine.study.experiments.questions import Question, QuestionName, Rating, Strict
 from engine.study.experiments.steps import Step
-from engine.study.study import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,14}$")]

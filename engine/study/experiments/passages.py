@@ -21,8 +21,9 @@ from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
+from engine.study.experiments.questions import Strict
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from engine.study.study import Strict, Study, mistake
+from engine.study.study import Study, mistake
 
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from engine.study.experiments.allocation import shuffled
-from engine.study.study import Strict
 
 QuestionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,23}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)]
@@ -33,6 +32,12 @@ def holds(when: Mapping[str, Sequence[str]], said: Mapping[str, str | None]) -> 
     (True, False)
     """
     return all(set(right) & set((said.get(name) or "").split(BOTH)) for name, right in when.items())
+
+
+class Strict(BaseModel):
+    """Validate a part of an experiment; a key that is not known is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Question(Strict):

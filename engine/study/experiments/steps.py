@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from engine.study.experiments.allocation import shuffled
-from engine.study.experiments.questions import Question, When, holds
-from engine.study.study import Strict
+from engine.study.experiments.questions import Question, Strict, When, holds
 
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,15}$")]
 Recorded = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,31})?$")]
