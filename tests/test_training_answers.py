@@ -1,6 +1,7 @@
 """Prompt and answer: the loss is on the answer alone, put as the base or the bot puts it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from training.corpus import build
 from training.errors import BadCorpus
 from training.run.recipe import load_recipe
 from training.sources.text_folder import FolderSource
-from training.text.data.blocks import Block, pack, plain_tokens, read_split
+from training.text.data.blocks import Block, pack, plain_tokens, rare_in_prompts, read_split
 from training.text.data.works import Work
+from training.text.session import Session
 from training.text.trainer import IGNORED, padded
 from training.train_text import train
 
@@ -56,6 +58,34 @@ def test_only_the_answer_and_its_end_are_learnt(tiny_base: Path) -> None:
     assert labels[0].tolist() == [IGNORED] * 3 + [*text, 1]
     assert blocks[0].predicted == len(text) + 1
     assert mask[1].tolist() == [1] * len(blocks[1].tokens) + [0] * (ids.shape[1] - 5)
+
+
+def test_what_the_prompt_asks_for_weighs_more_in_training_alone(
+    tmp_path: Path, tiny_base: Path
+) -> None:
+    losses = {}
+    for weight in (1, 3):
+        changes = (f"training.wish_weight={weight}", "lora.dropout=0")
+        recipe = load_recipe(make_recipe(tmp_path / "r.toml"), changes)
+        run = tmp_path / f"run {weight}"
+        build(recipe, FolderSource(rows(tmp_path / f"rows {weight}"), "", ""), run, tiny_base)
+        session = Session(recipe, run, tiny_base)
+        trainer, block = session.trainer, session.blocks[0]
+        trainer.rare = frozenset(block.tokens[-3:-2])
+        asked = replace(block, tokens=(*block.tokens[-3:-2], *block.tokens[1:]), given=1)
+        trainer.model.train()
+        weighed = trainer.weighed([asked])[0]
+        losses[weight] = [float(trainer.loss([asked])), trainer.held_out_loss([asked])]
+    assert weighed[1:].tolist() == [
+        3.0 if token == asked.tokens[0] else 1.0 for token in asked.tokens[1:]
+    ]
+    assert losses[3][0] > losses[1][0] * 1.01
+    assert losses[3][1] == pytest.approx(losses[1][1])
+
+
+def test_what_few_prompts_hold_is_what_each_asks_for() -> None:
+    blocks = [Block(tokens=(1, 2, 100 + n, 7), work=0, given=3) for n in range(60)]
+    assert rare_in_prompts(blocks) == frozenset(range(100, 160))
 
 
 def test_a_chat_base_is_asked_by_its_own_template(tiny_base: Path) -> None:

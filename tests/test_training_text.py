@@ -157,6 +157,23 @@ def test_patience_ends_a_run_whose_held_out_loss_no_longer_falls(
     assert session.progress.step < session.steps
 
 
+def test_a_run_goes_on_from_an_adapter_of_the_same_shape_and_refuses_another(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    train(recipe, run, tiny_base)
+    start = f"lora.start='{run / 'adapter'}'"
+    on, again = prepared(tmp_path, "b", corpus, tiny_base, start)
+    assert on.recorded()["lora"]["start"] == "local folder"
+    kept, begun = weights(run), Session(on, again, tiny_base).tensors()
+    assert kept.keys() == begun.keys()
+    assert all(torch.equal(kept[name], begun[name].cpu()) for name in kept)
+    for change in ("lora.rank=3", "lora.alpha=5", "lora.start='/nowhere'"):
+        other, elsewhere = prepared(tmp_path, change[5:8], corpus, tiny_base, start, change)
+        with pytest.raises(BadRecipe, match=r"\[lora\] start"):
+            Session(other, elsewhere, tiny_base)
+
+
 def test_a_step_weighs_tokens_alike_however_it_is_split(
     tmp_path: Path, corpus: Path, tiny_base: Path
 ) -> None:

@@ -63,7 +63,6 @@ class ImageLora(Lora):
     init: Literal["gaussian", "kaiming", "olora", "orthogonal"] = "gaussian"
     conv_rank: int = Field(default=0, ge=0)
     text_encoders: bool = False
-    start: str = ""
 
 
 class ImageTraining(AnyTraining):

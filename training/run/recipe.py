@@ -66,8 +66,8 @@ class Recipe(RunRecipe):
     def recorded(self) -> dict[str, Any]:
         values = super().recorded()
         values["source"].pop("path", None)
-        for table, key in (("base", "id"), ("source", "dataset")):
-            if key in values[table]:
+        for table, key in (("base", "id"), ("source", "dataset"), ("lora", "start")):
+            if values[table].get(key):
                 values[table][key] = placeless(values[table][key])
         return values
 

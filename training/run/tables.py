@@ -68,12 +68,15 @@ class Base(Table):
 
 
 class Lora(Table):
+    """Shape the adapter; `start` is one to go on from, a folder of the same shape."""
+
     rank: int = Field(default=16, ge=1)
     alpha: float = 32
     dropout: float = Field(default=0.05, ge=0, lt=1)
     target: str | tuple[str, ...] = "all-linear"
     rslora: bool = False
     dora: bool = False
+    start: str = ""
 
 
 class AnyTraining(Table):
@@ -115,6 +118,9 @@ class Training(AnyTraining):
     patience: int = Field(default=0, ge=0)
     choose: Literal["best", "last"] = "best"
     checkpoint_minutes: float = Field(default=10, gt=0)
+    wish_weight: float = Field(
+        default=1, ge=1
+    )  # in the loss, of an answer's words that its wish names
 
     def warmup(self, steps: int) -> int:
         return round(self.warmup_share * steps)

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import ModelError, in_one_line
 from engine.settings import read_settings
 from engine.weights.bases import HUB_FILES, fetch, find_base
-from engine.weights.weight_files import digest_of
+from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe
 from training.run.recipe import Recipe, placeless
 from training.run.tables import Base, Lora
@@ -134,13 +135,36 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
         model.enable_input_require_grads()
     torch.manual_seed(recipe.run.seed)
     try:
-        return get_peft_model(model, lora_config(recipe.lora, recipe.lora.target))
+        fitted = get_peft_model(model, lora_config(recipe.lora, recipe.lora.target))
     except ValueError as error:
         layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
         raise BadRecipe(
             f"The base {recipe.base.id!r} has no module called {recipe.lora.target!r}. "
             f'Set [lora] target to "all-linear" or to some of: {", ".join(layers)}.'
         ) from error
+    if recipe.lora.start:
+        _go_on_from(Path(recipe.lora.start).expanduser(), fitted)
+    return fitted
+
+
+def _go_on_from(folder: Path, model: "PeftModel") -> None:
+    """Fill a fresh LoRA with the weights of another. Raises BadRecipe where the two differ."""
+    from peft import PeftConfig, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    try:
+        check_adapter(folder)
+        old, new = PeftConfig.from_pretrained(folder), model.peft_config["default"]
+        shapes = [(one.r, one.lora_alpha, one.use_rslora, one.use_dora) for one in (old, new)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"rank, alpha, rslora and dora are {shapes[0]}, in the recipe {shapes[1]}."
+            )
+        found = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        if odd := [*found.unexpected_keys, *(k for k in found.missing_keys if "lora_" in k)]:
+            raise ValueError(f"{odd[0]} stands in one of them alone.")
+    except (OSError, RuntimeError, ValueError, ModelError) as error:
+        raise BadRecipe(f"[lora] start cannot be gone on from: {in_one_line(error)}") from error
 
 
 def lora_config(lora: Lora, targets: Any, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from training.run.schedule import spread, steps_in
 from training.run.session import RunSession
 from training.run.trainer import accelerator_for
 from training.text.bases import add_adapter, load_base
-from training.text.data.blocks import read_split
+from training.text.data.blocks import rare_in_prompts, read_split
 from training.text.trainer import TextTrainer
 
 
@@ -25,7 +25,8 @@ class Session(RunSession):
         self.held_out = spread(held_out, training.validation_blocks)
         accelerator = accelerator_for(training.precision)  # first: it says which GPU is our own
         model = add_adapter(load_base(recipe, base), recipe)
-        self.trainer = TextTrainer(recipe, model, accelerator)
+        rare = rare_in_prompts(self.blocks)
+        self.trainer = TextTrainer(recipe, model, accelerator, rare)
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
         super().__init__(
             run,

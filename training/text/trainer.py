@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from training.run.recipe import Recipe
 from training.run.schedule import blocks_of_step, draw_key
@@ -21,9 +22,16 @@ IGNORED = -100  # the label of padding and of what is given: no loss
 
 
 class TextTrainer(Trainer):
-    def __init__(self, recipe: Recipe, model: Any, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Any,
+        accelerator: Accelerator,
+        rare: frozenset[int] = frozenset(),
+    ) -> None:
+        """`rare` are tokens that few prompts hold: what each asks for, and not how."""
         super().__init__(recipe.training, model, accelerator)
-        self.recipe = recipe
+        self.recipe, self.rare = recipe, rare
 
     def step(self, blocks: Sequence[Block], step: int, steps: int) -> dict[str, float]:
         """Take one optimiser step; gives its loss per token, gradient norm and learning rate."""
@@ -55,7 +63,21 @@ class TextTrainer(Trainer):
             answer = self.model(input_ids=ids, attention_mask=mask, **options)
             base = self.accelerator.unwrap_model(self.model).get_base_model()
             hidden, labels = answer.hidden_states[-1][:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-            return chunked_loss(base, hidden[labels != IGNORED], labels[labels != IGNORED])
+            kept, weights = (
+                labels != IGNORED,
+                self.weighed(batch)[:, 1:].flatten().to(labels.device),
+            )
+            return chunked_loss(base, hidden[kept], labels[kept], weights[kept])
+
+    def weighed(self, batch: Sequence[Block]) -> Tensor:
+        """Give each token its weight in the loss (B, longest); in training, what a block's own prompt
+        asks for has `wish_weight`."""
+        heavy = self.recipe.training.wish_weight - 1 if self.model.training else 0
+        rows = []
+        for block in batch:
+            asked = torch.tensor([*self.rare.intersection(block.tokens[: block.given])]).long()
+            rows.append(torch.isin(torch.tensor(block.tokens), asked))
+        return 1 + heavy * pad_sequence(rows, batch_first=True).float()
 
     def held_out_loss(self, blocks: Sequence[Block]) -> float:
         """Measure the loss per predicted token on blocks that are not trained on, without dropout."""
@@ -65,8 +87,8 @@ class TextTrainer(Trainer):
         return total / sum(block.predicted for block in blocks)
 
 
-def chunked_loss(base: Any, hidden: Tensor, labels: Tensor) -> Tensor:
-    """Sum the cross-entropy of hidden states, CHUNK of them at a time.
+def chunked_loss(base: Any, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Sum the weighted cross-entropy of hidden states, CHUNK of them at a time.
 
     The logits of a block of 1024 tokens over Gemma's vocabulary take a gigabyte, and as much thrice
     more for their gradients. So each chunk's gradient is taken at once and its logits forgotten; only
@@ -75,20 +97,20 @@ def chunked_loss(base: Any, hidden: Tensor, labels: Tensor) -> Tensor:
     """
     head, cap = base.get_output_embeddings(), getattr(base.config, "final_logit_softcapping", None)
 
-    def loss_of(part: Tensor, wanted: Tensor) -> Tensor:
+    def loss_of(part: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
         logits = head(part).float()
         if cap:
             logits = torch.tanh(logits / cap) * cap
-        return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+        return weight @ torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
 
-    pieces = zip(torch.split(hidden, CHUNK), torch.split(labels, CHUNK), strict=True)
+    pieces = zip(*(torch.split(each, CHUNK) for each in (hidden, labels, weights)), strict=True)
     if not hidden.requires_grad or any(weight.requires_grad for weight in head.parameters()):
         return torch.stack([loss_of(*piece) for piece in pieces]).sum()
     losses: list[Tensor] = []
     gradients: list[Tensor] = []
-    for part, wanted in pieces:
+    for part, *told in pieces:
         leaf = part.detach().requires_grad_()
-        loss = loss_of(leaf, wanted)
+        loss = loss_of(leaf, *told)
         gradients += torch.autograd.grad(loss, leaf)
         losses.append(loss.detach())
     carrier = (hidden * torch.cat(gradients)).float().sum()  # its gradient is the one just taken
@@ -97,8 +119,6 @@ def chunked_loss(base: Any, hidden: Tensor, labels: Tensor) -> Tensor:
 
 def padded(batch: Sequence[Block], device: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Pad token ids, attention mask and labels on the right to the longest block."""
-    from torch.nn.utils.rnn import pad_sequence
-
     rows = [torch.tensor(block.tokens) for block in batch]
     ids = pad_sequence(rows, batch_first=True)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)

@@ -13,6 +13,7 @@ loss on these alone. An answer too long for its block is cut, and then does not 
 Rows are those of a data set; of other sources, their paragraphs.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from training.text.data.works import Work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+RARE = 0.02  # of the prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,12 @@ def pack_like_autotrain(
                 stream.append(int(tokenizer.eos_token_id))
         for cut_at in range(0, len(stream) - size + 1, size):
             yield Block(tokens=tuple(stream[cut_at : cut_at + size]), work=0)
+
+
+def rare_in_prompts(blocks: Sequence[Block]) -> frozenset[int]:
+    """Find the tokens of prompts that few of them hold."""
+    counts = Counter(token for block in blocks for token in set(block.tokens[: block.given]))
+    return frozenset(token for token, count in counts.items() if count <= RARE * len(blocks))
 
 
 def write_blocks(path: Path, blocks: Sequence[Block]) -> None:

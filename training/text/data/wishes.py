@@ -1,7 +1,8 @@
 """Turn prose into answers to wishes, so that an adapter learns to hear what is asked for. Pure.
 
-A passage's subjects are nouns, names and places that it comes back to after its first sentence, those
-first that are rare in the other passages; no model finds them. They are put into wishes of many forms.
+A passage's subjects are things, names and places that it comes back to after its first sentence, those
+first that it says often and other passages seldom; no model finds them, so endings of verbs and of what
+nobody sees are left out. They are put into wishes of many forms.
 People get other names in every passage, those that the wish names too, lest the corpus's own walk into
 every story. A share of the passages continues its own beginning, as before.
 """
@@ -23,6 +24,7 @@ LEAST_WORDS, MOST_WORDS = 110, 260  # of a passage
 BEGINNINGS, BOTH = 0.3, 0.15  # of the passages: go on from a beginning alone; from one and a wish
 STYLED, NAMED = 0.4, 0.35  # of the wishes: name the style; name a person
 MOST = 4  # subjects of a wish
+NOUNS = 0.25  # of a noun's places look like a noun's
 ROUNDS = 2  # wishes for each passage that is trained on
 
 WORDS = tomllib.loads(Path(__file__).with_name("wish_forms.toml").read_text(encoding="utf-8"))
@@ -39,6 +41,9 @@ FURNITURE = re.compile(r"copyright|©|illustration|\*|\[|^chapter\b|^[IVXLC]+\.?
 NOUN = re.compile(
     r"\b(?:the|an?|his|her|my|their|our)\s(?:[a-z]{3,}\s)?([a-z]{4,})"
     r"(?=[,.;:!?]|\s(?:of|was|were|is|in|on|at|that|which|who|had|to|with|for|from|as|by)\b)"
+)
+ABSTRACT = re.compile(
+    r"(?:ed|ing|ly|ness|[st]ion|ity|ment|[ae]nce|ism|some|ful|ive|al|ous|er|est|ure|ude|cy)s?$"
 )
 PLACE = re.compile(r"\b(?:in|at|to|from|near)\s([A-Z][a-z]{3,})\b")
 NAME = re.compile(r"\b[A-Z][a-zé]{2,}\b")
@@ -104,7 +109,8 @@ def passages(work: Work) -> Iterator[str]:
 
 
 def subjects(text: str, rarity: dict[str, float]) -> list[str]:
-    """Find what a wish for this passage would name, the rarest first.
+    """Find the things and places that a wish for this passage would name: first what it says often,
+    and other passages seldom.
 
     >>> text = "It was late. He took the brass lamp, and went to Paris with the lamp."
     >>> subjects(text, {"lamp": 2.0, "paris": 1.0})
@@ -112,8 +118,12 @@ def subjects(text: str, rarity: dict[str, float]) -> list[str]:
     """
     start = found.end() if (found := SENTENCE_END.search(text)) else 0
     told = {*NOUN.findall(text, start), *PLACE.findall(text, start)} - NO_NAMES
-    known = [word for word in told if rarity.get(word.lower(), 0.0) > 0]
-    return sorted(known, key=lambda word: (-rarity[word.lower()], word))
+    told = {w for w in told if w[0].isupper() or not ABSTRACT.search(w)}
+    said = Counter(WORD.findall(text[start:].lower()))
+    weight = {
+        w: rarity.get(w.lower(), 0.0) * (said[w.lower()] + said[f"{w.lower()}s"]) for w in told
+    }
+    return sorted((w for w in told if weight[w] > 0), key=lambda word: (-weight[word], word))
 
 
 def answers(
@@ -123,8 +133,13 @@ def answers(
     people = People([work.text for work in works])
     cut = [(work, text) for work in works for text in passages(work)]
     counts = Counter(word for _, text in cut for word in set(WORD.findall(text.lower())))
-    # A word of one passage alone is nobody's wish.
-    rarity = {word: math.log(len(cut) / n) for word, n in counts.items() if n > 1}
+    nouns = Counter(word for _, text in cut for word in NOUN.findall(text))
+    words = Counter(word for _, text in cut for word in WORD.findall(text.lower()))
+    rarity = {  # a word of one passage alone is nobody's wish, one that seldom stands as a noun is none
+        word: math.log(len(cut) / n)
+        for word, n in counts.items()
+        if n > 1 and (nouns[word] > NOUNS * words[word] or word not in nouns)
+    }
     for number, (work, text) in enumerate(cut * rounds):
         draw = random.Random(f"{seed} {number}")
         told = people.renamed(text, draw)
