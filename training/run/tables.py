@@ -118,9 +118,7 @@ class Training(AnyTraining):
     patience: int = Field(default=0, ge=0)
     choose: Literal["best", "last"] = "best"
     checkpoint_minutes: float = Field(default=10, gt=0)
-    wish_weight: float = Field(
-        default=1, ge=1
-    )  # in the loss, of an answer's words that its wish names
+    wish_weight: float = Field(default=1, ge=1)  # in the loss, of what an answer's wish names
 
     def warmup(self, steps: int) -> int:
         return round(self.warmup_share * steps)

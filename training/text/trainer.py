@@ -56,17 +56,15 @@ class TextTrainer(Trainer):
         return float(loss.detach())
 
     def loss(self, batch: Sequence[Block]) -> Tensor:
-        """Sum the cross-entropy of the batch's predicted tokens, in nats."""
+        """Sum the cross-entropy of the batch's predicted tokens, in nats, weighed in training."""
         ids, mask, labels = padded(batch, self.accelerator.device)
         options = {"use_cache": False, "logits_to_keep": 1, "output_hidden_states": True}
         with self.accelerator.autocast():
             answer = self.model(input_ids=ids, attention_mask=mask, **options)
             base = self.accelerator.unwrap_model(self.model).get_base_model()
             hidden, labels = answer.hidden_states[-1][:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-            kept, weights = (
-                labels != IGNORED,
-                self.weighed(batch)[:, 1:].flatten().to(labels.device),
-            )
+            kept = labels != IGNORED
+            weights = self.weighed(batch)[:, 1:].flatten().to(labels.device)
             return chunked_loss(base, hidden[kept], labels[kept], weights[kept])
 
     def weighed(self, batch: Sequence[Block]) -> Tensor:
