@@ -6,8 +6,9 @@ from the first step on, which epsilon-prediction learns late.
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -79,10 +80,12 @@ class Conditioned(nn.Module):
             projection_class_embeddings_input_dim=6 * shape.time_embedding + second,
         )
 
-    def forward(self, noisy: Tensor, step: Tensor, words: "Words", time_ids: Tensor) -> Tensor:
-        """Predict v of noisy latents (B, 4, h, w) at timesteps (B,); time_ids (B, 6)."""
-        first = self.text_encoder(words.first, output_hidden_states=True)
-        second = self.text_encoder_2(words.second, output_hidden_states=True)
+    def forward(
+        self, noisy: Tensor, step: Tensor, words: Tensor, words_2: Tensor, time_ids: Tensor
+    ) -> Tensor:
+        """Predict v of noisy latents (B, 4, h, w) at timesteps (B,); token ids (B, 77), times (B, 6)."""
+        first = self.text_encoder(words, output_hidden_states=True)
+        second = self.text_encoder_2(words_2, output_hidden_states=True)
         states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
         added = {"text_embeds": second.text_embeds, "time_ids": time_ids}
         found: Tensor = self.unet(noisy, step, states, added_cond_kwargs=added).sample
@@ -159,6 +162,8 @@ def fit_denoiser(
     digest = f"{shape.model_dump_json(exclude={'steps'})} {views.scaling}"
     part = Part(folder, model, shape.learning_rate, shape.steps, digest)
     part.resume()
+    if device().type == "cuda":
+        _play_from_graphs(model, views, shape.batch)
     strange = speller.strange(4000, recipe.seed)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -188,17 +193,45 @@ def fit_denoiser(
     return part
 
 
+def _play_from_graphs(model: Conditioned, views: Views, batch: int) -> None:
+    """Capture both passes of a batch: launching the kernels of so small a model takes longer than
+    running them. In `eval` the model runs as it is."""
+    words, steps = torch.zeros(batch, POSITIONS, dtype=torch.long), torch.zeros(batch).long()
+    latents, times = (
+        kept[0, :1].repeat(batch, *[1] * (kept.dim() - 2))
+        for kept in (views.latents, views.time_ids)
+    )
+    sample = tuple(tensor.to(device()) for tensor in (latents, steps, words, words, times))
+    with _passes():
+        torch.cuda.make_graphed_callables(model, sample, allow_unused_input=True)
+
+
+@contextmanager
+def _passes() -> Iterator[None]:
+    """bfloat16 without remembered casts, which a graph cannot have; on a processor the plain
+    attention, for the fused one's backward pass takes 40 % of a step there."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(device().type, torch.bfloat16, cache_enabled=False))
+        if device().type == "cpu":
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
 def velocity_error(
     model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
 ) -> Tensor:
-    noises, here = DDPMScheduler(**SCHEDULE), device()
+    noises, here = _noises(), device()
     noisy = noises.add_noise(latents, noise, steps)
     target = noises.get_velocity(latents, noise, steps)
-    words = Words(words.first.to(here), words.second.to(here))
-    # The plain attention: on a CPU the fused one's backward pass takes 40 % of a step.
-    with torch.autocast(here.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        found = model(noisy.to(here), steps.to(here), words, times.to(here))
+    given = (noisy, steps, words.first, words.second, times)
+    with _passes():
+        found = model(*(tensor.to(here) for tensor in given))
     return functional.mse_loss(found.float(), target.to(here))
+
+
+@cache
+def _noises() -> DDPMScheduler:
+    return DDPMScheduler(**SCHEDULE)
 
 
 def unseen_error(
