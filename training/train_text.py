@@ -53,6 +53,8 @@ def write_adapter(session: "Session", folder: Path) -> None:
     chosen = session.folder / f"step-{session.chosen_step:06d}"
     if chosen.exists():
         session.put(checkpoints.load(chosen)[1], session.chosen_step)
+    if session.recipe.lora.kept:
+        session.keep_of_start()
     with whole_folder(folder) as part:
         settings = session.model.peft_config["default"]
         settings.base_model_name_or_path = session.recipe.base.id

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 
 from training.errors import BadRecipe, NotAllowed
-from training.run.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, Table, Training
+from training.run.tables import Base, Corpus, ExpertTable, Rights, Run, Table, TextLora, Training
 from training.sources.origins import Origin
 
 LOCAL = "local folder"  # what a record says in place of a path
@@ -60,7 +60,7 @@ class Recipe(RunRecipe):
     source: Annotated[Origin, Field(discriminator="kind")]
     base: Base
     corpus: Corpus = Corpus()
-    lora: Lora = Lora()
+    lora: TextLora = TextLora()
     training: Training = Training()
 
     def recorded(self) -> dict[str, Any]:

@@ -79,6 +79,12 @@ class Lora(Table):
     start: str = ""
 
 
+class TextLora(Lora):
+    """`kept`: so much of `start` is in what is written (Wortsman et al. 2022, arXiv 2109.01903)."""
+
+    kept: float = Field(default=0.0, ge=0, lt=1)
+
+
 class AnyTraining(Table):
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"

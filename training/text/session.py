@@ -10,7 +10,7 @@ from training.run.record import digest_of_file
 from training.run.schedule import spread, steps_in
 from training.run.session import RunSession
 from training.run.trainer import accelerator_for
-from training.text.bases import add_adapter, load_base
+from training.text.bases import add_adapter, go_on_from, load_base
 from training.text.data.blocks import rare_in_prompts, read_split
 from training.text.trainer import TextTrainer
 
@@ -53,6 +53,13 @@ class Session(RunSession):
 
         found: dict[str, Any] = get_peft_model_state_dict(self.model)
         return found
+
+    def keep_of_start(self) -> None:
+        """Put the weights between those it started from and its own in place of its own."""
+        own = {name: tensor.clone() for name, tensor in self.tensors().items()}
+        lora = self.recipe.lora
+        go_on_from(Path(lora.start).expanduser(), self.model)
+        self.put({name: own[name].lerp(old, lora.kept) for name, old in self.tensors().items()}, 0)
 
     def advance(self) -> dict[str, float]:
         return self.trainer.step(self.blocks, self.progress.step, self.steps)
