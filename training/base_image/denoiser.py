@@ -7,7 +7,6 @@ from the first step on, which epsilon-prediction learns late.
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -110,25 +109,17 @@ def _text(shape: Denoiser, which: int) -> CLIPTextConfig:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Hold captions as token ids of both tokenizers, (B, 77) each."""
-
-    first: Tensor
-    second: Tensor
-
-
 class Speller:
-    """Tokenize for both CLIP encoders, with a memory: captions come again and again."""
+    """Tokenize for both CLIP encoders, with a memory: captions come again and again; (B, 77) each."""
 
     def __init__(self, folder: Path):
         names = ("tokenizer", "tokenizer_2")
         self.tokenizers = [CLIPTokenizer.from_pretrained(folder / name) for name in names]
         self._known: dict[str, tuple[list[int], list[int]]] = {}
 
-    def __call__(self, captions: list[str]) -> Words:
+    def __call__(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         rows = [self._ids(caption) for caption in captions]
-        return Words(torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows]))
+        return torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows])
 
     def _ids(self, caption: str) -> tuple[list[int], list[int]]:
         if caption not in self._known:
@@ -218,12 +209,13 @@ def _passes() -> Iterator[None]:
 
 
 def velocity_error(
-    model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
-) -> Tensor:
+    model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor,
+    words: tuple[Tensor, Tensor], times: Tensor,
+) -> Tensor:  # fmt: skip
     noises, here = _noises(), device()
     noisy = noises.add_noise(latents, noise, steps)
     target = noises.get_velocity(latents, noise, steps)
-    given = (noisy, steps, words.first, words.second, times)
+    given = (noisy, steps, *words, times)
     with _passes():
         found = model(*(tensor.to(here) for tensor in given))
     return functional.mse_loss(found.float(), target.to(here))
