@@ -146,7 +146,11 @@ def test_the_page_says_what_was_measured() -> None:
             "base": {"loss": 0.2, "by_time": [0.3]},
             "lora": {"loss": 0.1, "by_time": [0.15]},
         },
-        "memory": {"base": memory, "lora": {**memory, "suspect_share": 0.01, "gap": 0.002}},
+        "memory": {
+            "base": memory,
+            "lora": {**memory, "suspect_share": 0.01, "gap": 0.002},
+            "photographs": {**memory, "pictures": 4, "near_duplicates": 2},
+        },
         "detail": {"base": 0.5, "lora": 0.75},
         "attributes": {
             "asked": 9,
@@ -158,6 +162,7 @@ def test_the_page_says_what_was_measured() -> None:
     told = page("The jeweller", values, "python -m training.evaluate_image r.toml")
     for part in (
         "LoRA 0.1000 (-50.0%)",
+        "near-duplicates by hash: 0 (of 4 held-out photographs 2)",
         "stone as asked in 75%",
         "base 0.50, LoRA 0.75",
         "right on 90%",

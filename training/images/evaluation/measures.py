@@ -118,7 +118,10 @@ class Measures:
         self.told("looking for training pictures given back")
         train = features_of(self.train)
         held = features_of(self.held) if self.held else []
-        return {writer: memory_of(made[writer], self.train, train, held) for writer in WRITERS}
+        found = {writer: memory_of(made[writer], self.train, train, held) for writer in WRITERS}
+        if self.held:
+            found["photographs"] = memory_of(self.held, self.train, train, [])
+        return found
 
     def detail(self, made: dict[str, list[Image.Image]]) -> dict[str, float]:
         """Compare the finest detail of drawn pictures with the photographs' (1: as much)."""

@@ -17,10 +17,14 @@ def lines_of(values: dict[str, Any]) -> list[str]:
             f"held-out loss on {held['pictures']} pictures, the same noise for both: base "
             f"{before:.4f}, LoRA {after:.4f} ({(after - before) / before:+.1%})"
         ]
+    real = values["memory"].get("photographs")
+    floor = (
+        f" (of {real['pictures']} held-out photographs {real['near_duplicates']})" if real else ""
+    )
     lines.append(
         f"nearest training picture of {lora['pictures']} drawn ones: similarity {lora['p95']:.3f} "
         f"(95th percentile), {lora['p99']:.3f} (99th); the base's: {base['p95']:.3f}, "
-        f"{base['p99']:.3f}; near-duplicates by hash: {lora['near_duplicates']}"
+        f"{base['p99']:.3f}; near-duplicates by hash: {lora['near_duplicates']}{floor}"
     )
     if "suspect_share" in lora:
         lines.append(
