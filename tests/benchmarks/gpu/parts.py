@@ -37,16 +37,19 @@ def card(day: Day) -> None:
         day.note(f"Gemma's up product, {rows} rows", 1e6 * seconds, "us")
 
 
+ON_A_GPU = ("mixing_devices", "row_loras", "graphed_training")
+
+
 def tests(day: Day) -> None:
     """`pytest -m gpu` in a process of its own, without the project's settings for it."""
     command = [
         sys.executable, "-m", "pytest", "-q", "-x" if day.tiny else "-q", "--noconftest",
         "-c", "/dev/null", f"--rootdir={ROOT}", "-p", "no:cacheprovider", "--tb=short",
         "-W", "ignore", "-o", "pythonpath=tests .", "-m", "gpu",
-        *(str(ROOT / "tests" / f"test_{name}.py") for name in ("mixing_devices", "row_loras")),
+        *(str(ROOT / "tests" / f"test_{name}.py") for name in ON_A_GPU),
     ]  # fmt: skip
     if day.tiny:
-        command[-3:] = ["gpu or not gpu", command[-2], "-k", "finite"]
+        command[-4:] = ["gpu or not gpu", command[-3], "-k", "finite"]
     told = day.folder / "pytest.txt"
     try:
         with told.open("w") as out:
