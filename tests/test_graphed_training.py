@@ -21,13 +21,15 @@ def test_graphs_give_the_loss_and_the_gradients_of_kernel_by_kernel() -> None:
     recipe = load_base_recipe(Path(training.__file__).parent / "recipes" / "jewel-base.toml")
     torch.manual_seed(1)
     model = denoiser.Conditioned(recipe).to(device())
-    latents, times = torch.randn(1, ROWS, 4, 24, 24), torch.full((1, ROWS, 6), 192.0)
-    words = torch.randint(3, 49_000, (ROWS, denoiser.POSITIONS))
+    latents, times = torch.randn(1, ROWS, 4, 24, 24), 192.0 * torch.rand(1, ROWS, 6)
+    words = tuple(torch.randint(3, 49_000, (2, ROWS, denoiser.POSITIONS)))
     steps, noise = torch.arange(ROWS) * 100, torch.randn(ROWS, 4, 24, 24)
 
     def passes() -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
-        loss = denoiser.velocity_error(model, latents[0], noise, steps, (words, words), times[0])
+        loss = denoiser.velocity_error(
+            model, latents[0], noise, steps, (words[0], words[1]), times[0]
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach()), [
             w.grad.clone() for w in model.parameters() if w.grad is not None

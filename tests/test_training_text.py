@@ -168,18 +168,18 @@ def test_a_run_goes_on_from_an_adapter_of_the_same_shape_and_refuses_another(
     kept, begun = weights(run), Session(on, again, tiny_base).tensors()
     assert kept.keys() == begun.keys()
     assert all(torch.equal(kept[name], begun[name].cpu()) for name in kept)
+    last = "training.choose='last'"
     own, half = (
-        prepared(tmp_path, n, corpus, tiny_base, start, f"lora.kept={k}")
+        prepared(tmp_path, n, corpus, tiny_base, start, last, f"lora.kept={k}")
         for n, k in (("c", 0), ("d", 0.5))
     )
-    for recipe, where in (own, half):
-        train(recipe, where, tiny_base)
+    losses = [train(recipe, where, tiny_base).progress.best_loss for recipe, where in (own, half)]
     far, near = weights(own[1]), weights(half[1])
     assert all(torch.allclose(near[n], (far[n] + kept[n]) / 2, atol=1e-6) for n in kept)
-    assert any(not torch.equal(near[n], far[n]) for n in kept)
-    recipe, where = prepared(tmp_path, "e", corpus, tiny_base, "lora.kept=0.5")
-    with pytest.raises(BadRecipe, match=r"\[lora\] start"):
-        Session(recipe, where, tiny_base)
+    assert any(not torch.equal(near[n], far[n]) for n in kept) and losses[0] != losses[1]
+    for changes in ((last,), (start,)):
+        with pytest.raises(BadRecipe, match="needs a start"):
+            prepared(tmp_path, "e", corpus, tiny_base, "lora.kept=0.5", *changes)
     for change in ("lora.rank=3", "lora.alpha=5", "lora.start='/nowhere'"):
         other, elsewhere = prepared(tmp_path, change[5:8], corpus, tiny_base, start, change)
         with pytest.raises(BadRecipe, match=r"\[lora\] start"):

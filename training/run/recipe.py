@@ -4,9 +4,9 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from training.errors import BadRecipe, NotAllowed
 from training.run.tables import Base, Corpus, ExpertTable, Rights, Run, Table, TextLora, Training
@@ -62,6 +62,12 @@ class Recipe(RunRecipe):
     corpus: Corpus = Corpus()
     lora: TextLora = TextLora()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _kept_of_something(self) -> Self:
+        if self.lora.kept and not (self.lora.start and self.training.choose == "last"):
+            raise ValueError('[lora] kept needs a start, and training.choose = "last"')
+        return self
 
     def recorded(self) -> dict[str, Any]:
         values = super().recorded()

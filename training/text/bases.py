@@ -142,12 +142,12 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
             f"The base {recipe.base.id!r} has no module called {recipe.lora.target!r}. "
             f'Set [lora] target to "all-linear" or to some of: {", ".join(layers)}.'
         ) from error
-    if recipe.lora.start or recipe.lora.kept:
-        go_on_from(Path(recipe.lora.start).expanduser(), fitted)
+    if recipe.lora.start:
+        _go_on_from(Path(recipe.lora.start).expanduser(), fitted)
     return fitted
 
 
-def go_on_from(folder: Path, model: "PeftModel") -> None:
+def _go_on_from(folder: Path, model: "PeftModel") -> None:
     """Fill a fresh LoRA with the weights of another. Raises BadRecipe where the two differ."""
     from peft import PeftConfig, set_peft_model_state_dict
     from safetensors.torch import load_file

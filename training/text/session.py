@@ -4,13 +4,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
 from training.run.expiry import due_of, require_fresh
 from training.run.recipe import Recipe, digest_of_values
 from training.run.record import digest_of_file
 from training.run.schedule import spread, steps_in
 from training.run.session import RunSession
 from training.run.trainer import accelerator_for
-from training.text.bases import add_adapter, go_on_from, load_base
+from training.text.bases import add_adapter, load_base
 from training.text.data.blocks import rare_in_prompts, read_split
 from training.text.trainer import TextTrainer
 
@@ -25,6 +27,7 @@ class Session(RunSession):
         self.held_out = spread(held_out, training.validation_blocks)
         accelerator = accelerator_for(training.precision)  # first: it says which GPU is our own
         model = add_adapter(load_base(recipe, base), recipe)
+        self._start = {n: t.clone() for n, t in get_peft_model_state_dict(model).items()}
         rare = rare_in_prompts(self.blocks)
         self.trainer = TextTrainer(recipe, model, accelerator, rare)
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
@@ -44,22 +47,18 @@ class Session(RunSession):
         return self.accelerator.unwrap_model(self.trainer.model)
 
     def put(self, tensors: dict[str, Any], step: int) -> None:  # noqa: ARG002 - no average is kept
-        from peft import set_peft_model_state_dict
-
         set_peft_model_state_dict(self.model, tensors)
 
     def tensors(self) -> dict[str, Any]:
-        from peft import get_peft_model_state_dict
-
-        found: dict[str, Any] = get_peft_model_state_dict(self.model)
-        return found
+        return get_peft_model_state_dict(self.model)  # type: ignore[no-any-return]
 
     def keep_of_start(self) -> None:
-        """Put the weights between those it started from and its own in place of its own."""
-        own = {name: tensor.clone() for name, tensor in self.tensors().items()}
-        lora = self.recipe.lora
-        go_on_from(Path(lora.start).expanduser(), self.model)
-        self.put({name: own[name].lerp(old, lora.kept) for name, old in self.tensors().items()}, 0)
+        """Put the weights between those it started from and its own in place, with their loss."""
+        kept, progress, own = self.recipe.lora.kept, self.progress, self.tensors().items()
+        self.put({name: new.lerp(self._start[name].to(new), kept) for name, new in own}, 0)
+        progress.best_step = progress.step
+        if self.held_out:
+            progress.best_loss = self.trainer.held_out_loss(self.held_out)
 
     def advance(self) -> dict[str, float]:
         return self.trainer.step(self.blocks, self.progress.step, self.steps)
