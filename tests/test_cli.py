@@ -224,6 +224,9 @@ async def test_doctor_that_waits_no_longer_takes_its_request_back(settings, regi
         asking = asyncio.create_task(_ask(settings, registry.experts[0]))
         while not (await core.status()).waiting:
             await asyncio.sleep(0.02)
+        await asyncio.sleep(
+            1
+        )  # it has heard that it was accepted, and waits (docs/log.md, "Left open")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
