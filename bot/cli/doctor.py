@@ -215,8 +215,8 @@ async def _ask(settings: Settings, expert: Expert) -> Event:
     )
     async with open_engine(settings) as core:
         plan = core.plan(request)
-        await core.ask(plan)
         try:
+            await core.ask(plan)
             async with aclosing(core.follow(plan.job.id)) as events:
                 return [event async for event in events][-1]
         finally:

@@ -122,7 +122,8 @@ class DiscordClient:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     async def drain(self) -> None:
         left = list(self._handlers.showing)
@@ -139,7 +140,8 @@ class DiscordClient:
             await self._service.deliveries.lost(debt.job, "no address")
             return
         try:
-            await asyncio.wait_for(self._there.wait(), LOGIN_SECONDS)
+            async with asyncio.timeout(LOGIN_SECONDS):
+                await self._there.wait()
         except TimeoutError:
             return
         messages = self._handlers.messages_at(address, debt.job)

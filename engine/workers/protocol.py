@@ -120,7 +120,8 @@ class Link:
     async def close(self) -> None:
         self._writer.close()
         with suppress(OSError, TimeoutError):
-            await asyncio.wait_for(self._writer.wait_closed(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._writer.wait_closed()
 
 
 async def connect(path: str) -> Link:
