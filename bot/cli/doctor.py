@@ -215,11 +215,13 @@ async def _ask(settings: Settings, expert: Expert) -> Event:
     )
     async with open_engine(settings) as core:
         plan = core.plan(request)
+        asking = asyncio.ensure_future(core.ask(plan))
         try:
-            await core.ask(plan)
+            await asyncio.shield(asking)
             async with aclosing(core.follow(plan.job.id)) as events:
                 return [event async for event in events][-1]
         finally:
+            await asyncio.wait([asking])  # it is accepted even so, and only then can be taken back
             await core.cancel(plan.job.id)  # where nobody answered in time
             await core.delivered(plan.job.id)
 
