@@ -34,7 +34,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
     _entitled(context, press.verb, answer, who)
     kind = "cancel" if press.verb is Verb.CANCEL else "press"
     detail = {"button": press.verb.value, "argument": press.argument}
-    await context.handlers.study.note(kind, press.job, who, detail)
+    await context.services.agreements.event(kind, press.job, *who.account, detail)
     if press.verb in _KEPT and (answer is None or answer.expired):
         raise past(who)
     if press.verb in _CHANGING and answer is not None:

@@ -132,7 +132,7 @@ async def check_request(context: "Context", plan: "Plan", who: Who, typed: str =
     try:
         await context.moderation.admit(contents, who, None if request.private else plan.job.id)
     except RefusedError as refused:
-        await context.handlers.study.refused(plan, refused.judged)
+        await context.services.agreements.refused(plan, refused.judged)
         raise
 
 
@@ -143,7 +143,7 @@ async def note(context: "Context", kind: str, who: Who) -> None:
     last = await context.engine.last(*who.account, who.place)
     job = who.reply_to or (last.job.id if last else None)
     if job is not None:
-        await context.handlers.study.note(kind, job, who)
+        await context.services.agreements.event(kind, job, *who.account)
 
 
 def _with_notes(event: Event | Reply, text: str, who: Who, told: str) -> Event | Reply:

@@ -63,7 +63,7 @@ class Deliveries:
     async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
         """Give it up: the chat is gone, or we may not write there."""
         await self._services.outbox.lost(job)
-        await self._handlers.study.note("abandon", job)
+        await self._services.agreements.event("abandon", job)
         self._live.pop(job, None)
 
     @property

@@ -1,6 +1,6 @@
 """The table of the conversation: which handler answers a command, a button or a receipt."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -11,7 +11,6 @@ from bot.service.request import Reply, Who
 from engine.events import Event
 
 if TYPE_CHECKING:
-    from engine.moderation import Judged
     from engine.plan.plan import Plan
 
 
@@ -72,14 +71,6 @@ class ChatStudy(Protocol):
 
     async def stop(self, who: Who, name: str = "") -> bool:
         """Stop the comparison of that name, or the one under way; False if there is none to stop."""
-
-    async def note(
-        self, kind: str, job: str, who: Who | None = None, detail: dict[str, str] | None = None
-    ) -> None:
-        """Record what was done with an answer."""
-
-    async def refused(self, plan: "Plan", judged: Sequence["Judged"]) -> None:
-        """Record a request that moderation stopped before it was a job."""
 
     async def delivered(self, job: str) -> None:
         """Record that an answer has arrived."""

@@ -1,6 +1,5 @@
 """What the study adds to the conversation: its commands, buttons and receipts, and what it notes."""
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +9,6 @@ from bot.service.context import Context
 from bot.service.dispatch_table import ChatStudy, GoOn, Treated
 from bot.service.request import Reply, Who
 from bot.study.study_chat import StudyChat
-from engine.moderation import Judged
 from engine.plan.plan import Plan
 
 HANDLERS = ("ballot", "compare", "consent", "flow", "guess", "treatment", "withdrawal")  # modules
@@ -21,8 +19,7 @@ class StudyHooks(ChatStudy):
 
     def __init__(self, chat: StudyChat) -> None:
         self.chat = chat
-        self._services = chat.context.services
-        study = self._services.agreements.study
+        study = chat.context.services.agreements.study
         self.title = "" if study is None else study.file.title
 
     async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
@@ -49,15 +46,6 @@ class StudyHooks(ChatStudy):
 
     async def stop(self, who: Who, name: str = "") -> bool:
         return await self.chat.pairs.stop(who, name)
-
-    async def note(
-        self, kind: str, job: str, who: Who | None = None, detail: dict[str, str] | None = None
-    ) -> None:
-        by = {} if who is None else {"platform": who.platform, "asker": who.asker}
-        await self._services.agreements.event(kind, job, **by, detail=detail)
-
-    async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
-        await self._services.agreements.refused(plan, judged)
 
     async def delivered(self, job: str) -> None:
         if self.chat.study_services is not None:

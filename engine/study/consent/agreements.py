@@ -217,11 +217,11 @@ class Agreements:
         self,
         kind: str,
         job: str,
-        *,
         platform: str = "",
         asker: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
+        """Record what was done with an answer, by its asker unless somebody else is named."""
         study = self.study
         if study is None or study.key is None:
             return
