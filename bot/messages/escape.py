@@ -33,7 +33,8 @@ _SLASH = re.compile(r"/(?<!\S/)(?=[a-z0-9_]{1,32}(?:\s|@|\Z))", re.IGNORECASE)  
 _HASH = re.compile(r"[#$](?<!\w.)(?=\w)")  # Telegram's hashtags and cashtags
 
 _DISCORD_MARKS = {ord(mark): f"\\{mark}" for mark in "\\*_~`|["}
-_DISCORD_LINE = re.compile(r"(?m)^([ \t]*)(#{1,3}\s|-#\s|>{1,3}\s|[-+]\s|\d{1,9}\.\s)")
+# up to the sign that makes a heading, small print, a quote or an item of its line
+_DISCORD_LINE = re.compile(r"(?m)^[ \t]*(?:(?=(?:#{1,3}|-#|>{1,3}|[-+])\s)|\d{1,9}(?=\.\s))")
 
 
 def defang(text: str) -> str:
@@ -86,17 +87,10 @@ def discord_text(text: str) -> str:
     >>> discord_text("# *One*")
     '\\\\# \\\\*One\\\\*'
     """
-    return _DISCORD_LINE.sub(_escaped_line, text.translate(_DISCORD_MARKS))
+    return _DISCORD_LINE.sub(r"\g<0>\\", text.translate(_DISCORD_MARKS))
 
 
 def discord_length(text: str) -> int:
     """Count its characters so escaped: one more for a mark, one for a line that begins with one."""
     marks = sum(map(text.count, map(chr, _DISCORD_MARKS)))
     return len(text) + marks + sum(1 for _ in _DISCORD_LINE.finditer(text))
-
-
-def _escaped_line(found: re.Match[str]) -> str:
-    mark = found[2]
-    if mark[0].isdigit():
-        return found[1] + mark.replace(".", "\\.")
-    return found[1] + "\\" + mark
