@@ -4,8 +4,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -26,7 +25,6 @@ from engine.study.study import folder_of, open_study
 from engine.study.study_services import StudyServices
 
 if TYPE_CHECKING:
-    from bot.service.service import ChatService
     from bot.study.simulated_person import Effects
 
 Result = TypeVar("Result")
@@ -153,19 +151,31 @@ def simulate_command(
 def _rehearse(
     there: Settings, n: int, at_once: int, seed: int, rounds: int | None, effects: "Effects"
 ) -> Counter[str]:
+    """Open the whole path on the rehearsal's data folder, without limits on what somebody asks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+    from bot.chat import make_context
+    from bot.service.service import ChatService
+    from bot.settings import PlatformSettings
     from bot.study.simulated_person import SimulatedClock
     from bot.study.simulation import Simulation
+    from engine.moderation.chain import usual
+    from engine.process.bootstrap import open_engine
+    from engine.process.services import open_services
 
     clock = SimulatedClock()
+    platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("people", total=n)
 
         async def run() -> Counter[str]:
-            async with _rehearsal_chat(there, clock) as talk:
+            async with (
+                open_engine(there, synced=False) as core,
+                open_services(there, clock=clock) as services,
+            ):
+                talk = ChatService(make_context(core, services, usual(), platforms))
                 simulation = Simulation(
                     talk=talk, seed=seed, clock=clock, rounds=rounds, effects=effects
                 )
@@ -173,26 +183,6 @@ def _rehearse(
                 return simulation.counts
 
         return shutdown.run(run())
-
-
-@asynccontextmanager
-async def _rehearsal_chat(
-    settings: Settings, clock: Callable[[], float]
-) -> AsyncIterator["ChatService"]:
-    """Open the whole path on the rehearsal's data folder, without limits on what somebody asks."""
-    from bot.chat import make_context
-    from bot.service.service import ChatService
-    from bot.settings import PlatformSettings
-    from engine.moderation.chain import usual
-    from engine.process.bootstrap import open_engine
-    from engine.process.services import open_services
-
-    platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
-    async with (
-        open_engine(settings, synced=False) as core,
-        open_services(settings, clock=clock) as services,
-    ):
-        yield ChatService(make_context(core, services, usual(), platforms))
 
 
 def _rehearsal(settings: Settings, out: Path | None) -> Settings:
