@@ -198,10 +198,7 @@ class Handlers:
 async def acknowledged(interaction: Interaction, *, secret: bool = False) -> bool:
     """Tell Discord within its three seconds that an answer will come; say whether that worked."""
     button = interaction.type is discord.InteractionType.component
-
-    async def defer() -> None:
-        await interaction.response.defer(ephemeral=secret, thinking=not button)
-
+    defer = partial(interaction.response.defer, ephemeral=secret, thinking=not button)
     try:
         await insist(defer, ACK_SECONDS)
     except Expired:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from telegram import (
@@ -67,11 +68,8 @@ class Sender:
 
     async def settle(self, place: Place, message: int, part: Part, *, media: bool = False) -> None:
         """Change it, however long that takes: it is what somebody waits for, and may be repeated."""
-
-        async def once(part: Part) -> None:
-            await self.change(place, message, part, media=media)
-
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part)
+        change = partial(self.change, place, message, media=media)
+        await Coalescer(self.pace(place), change, deadline=FLOOD_SECONDS).finish(part)
 
     async def put(self, place: Place, part: Part, reply_to: int = 0) -> int:
         """Send it now, once; give the message's number. Raises Unsure too."""
@@ -115,11 +113,8 @@ class Sender:
         await self._again(place, call)
 
     async def delete(self, place: Place, message: int) -> bool:
-        async def call(where: Place) -> None:
-            await self._api.delete_message(where.chat, message)
-
         try:
-            await self._again(place, call)
+            await self._again(place, lambda where: self._api.delete_message(where.chat, message))
         except (Vanished, TelegramError, ConnectionError):
             return False
         return True
@@ -140,7 +135,7 @@ class Sender:
         except TelegramError:
             return False
 
-    async def _again(self, place: Place, call: Call[None]) -> None:
+    async def _again(self, place: Place, call: Call[object]) -> None:
         """Make a call that may be made twice: not knowing whether it arrived is a passing fault."""
         try:
             await self._tried(place, call)
