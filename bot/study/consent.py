@@ -180,8 +180,7 @@ async def _declined(chat: "StudyChat", who: Who, *, too_young: bool) -> Reply:
 
 def parts_of(argument: str) -> tuple[str, str, str]:
     """Split a button's argument into whose it is and the two words that say what it means."""
-    mark, _, rest = argument.partition(".")
-    digest, _, letters = rest.partition(".")
+    mark, digest, letters, *_ = [*argument.split(".", 2), "", ""]
     return mark, digest, letters
 
 

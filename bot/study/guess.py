@@ -124,12 +124,9 @@ class GuessGame:
 
     async def receipt(self, name: str, shown: bool) -> None:
         guess = self._open.get(name) if shown else self._open.pop(name, None)
-        if guess is None or guess.person is None:
-            return
-        if shown:
-            await self._services.study.exposures.delivered(name)
-        else:
-            await self._services.study.exposures.void(name, "undelivered")
+        if guess is not None and guess.person is not None:
+            exposures = self._services.study.exposures
+            await (exposures.delivered(name) if shown else exposures.void(name, "undelivered"))
 
     async def pressed(self, press: Press, who: Who) -> Reply:
         """Take what it is, then how sure; the second is the guess. Raises AskerError."""

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from bot.messages.buttons import Button, Press, Verb
+from bot.messages.buttons import Press, Verb
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -146,12 +146,12 @@ class Person:
                 return
             if said.typed:
                 [said] = await self._say("34", self._alone)
-            elif votes := _buttons(said, Verb.VOTE):
-                said = await self._vote(votes[0].press.job, said, self._alone)
-            elif guesses := _buttons(said, Verb.GUESS):
-                said = await self._guessed(guesses[0].press.job, said, self._alone)
-            elif choices := _buttons(said, Verb.ANSWER):
-                go_on = [b for b in choices if b.press.argument.endswith(".start")]
+            elif votes := _presses(said, Verb.VOTE):
+                said = await self._vote(votes[0].job, said, self._alone)
+            elif guesses := _presses(said, Verb.GUESS):
+                said = await self._guessed(guesses[0].job, said, self._alone)
+            elif choices := _presses(said, Verb.ANSWER):
+                go_on = [b for b in choices if b.argument.endswith(".start")]
                 [said] = await self._press(self._draw.choice(go_on or choices), self._alone, said)
             elif "/compare" in said.text:  # of one's own
                 *_, said = await self._say(f"/compare {self._draw.choice(WISHES)}", self._alone)
@@ -164,11 +164,11 @@ class Person:
         if dice < WITHDRAW:
             [asked] = await self._say("/withdraw", self._alone)
             with suppress(StopIteration, AskerError):
-                await self._press(next(b for row in asked.choices for b in row), self._alone)
+                await self._press(next(b.press for row in asked.choices for b in row), self._alone)
             self._count["withdrew"] += 1
         elif dice < WITHDRAW + FORGET:
             [asked] = await self._say("/forget", self._alone)
-            await self._press(_buttons(asked, Verb.FORGET)[0], self._alone)
+            await self._press(_presses(asked, Verb.FORGET)[0], self._alone)
             self._count["forgot"] += 1
 
     # The path of a client: say or press, show, receipt
@@ -179,11 +179,10 @@ class Person:
         return await self._questioned(heard, who)
 
     async def _press(
-        self, button: Button | Press, who: Who | None = None, said: Reply | None = None
+        self, press: Press, who: Who | None = None, said: Reply | None = None
     ) -> list[Reply]:
         self._clock.think(self._draw, said.text if said else "")
         who = who or self._who
-        press = button if isinstance(button, Press) else button.press
         return await self._hear(await self._talk.press(press, who), who)
 
     async def _hear(self, reply: Response, who: Who) -> list[Reply]:
@@ -209,15 +208,15 @@ class Person:
 
     async def _questioned(self, heard: list[Reply], who: Who) -> list[Reply]:
         """Answer the questions that come before what was asked for, until it comes."""
-        while heard and (buttons := _buttons(heard[-1], Verb.ANSWER)):
+        while heard and (presses := _presses(heard[-1], Verb.ANSWER)):
             self._count["questions answered"] += 1
-            heard = await self._press(self._draw.choice(buttons), who)
+            heard = await self._press(self._draw.choice(presses), who)
         return heard
 
     async def _answered(self, final: Finished, who: Who) -> None:
         self._count["answers"] += 1
         asked = await self._talk.invitation(who, final.job)
-        if asked is not None and _buttons(asked, Verb.ANSWER):
+        if asked is not None and _presses(asked, Verb.ANSWER):
             await self._questioned([asked], who)
         elif asked is not None:
             self._count["invited"] += 1
@@ -232,8 +231,8 @@ class Person:
     async def _agree(self) -> None:
         [form] = await self._say("/consent", self._alone)
         for yes in (True, True, self._draw.random() < 0.6, self._draw.random() < 0.4):
-            [form] = await self._press(form.ask[0 if yes else 1], self._alone)
-        await self._press(form.ask[0], self._alone)
+            [form] = await self._press(form.ask[0 if yes else 1].press, self._alone)
+        await self._press(form.ask[0].press, self._alone)
         self._count["agreed"] += 1
 
     async def _request(self) -> None:
@@ -243,13 +242,13 @@ class Person:
 
     async def _compare(self) -> None:
         heard = await self._say(f"/compare {self._draw.choice(WISHES)}")
-        if not heard or not (votes := _buttons(heard[-1], Verb.VOTE)):
+        if not heard or not (votes := _presses(heard[-1], Verb.VOTE)):
             self._count["pairs void"] += 1
             return
         self._count["pairs"] += 1
         if self._draw.random() < self._effects.drop_out:
             return
-        await self._finish(await self._vote(votes[0].press.job, heard[-1], self._who))
+        await self._finish(await self._vote(votes[0].job, heard[-1], self._who))
 
     async def _vote(self, name: str, said: Reply, who: Who) -> Reply:
         await self._press(Press(Verb.VOTE, name, await self._preferred(name)), who, said)
@@ -277,8 +276,8 @@ class Person:
 
     async def _guess(self) -> None:
         heard = await self._say("/guess")
-        if heard and (buttons := _buttons(heard[-1], Verb.GUESS)):
-            await self._finish(await self._guessed(buttons[0].press.job, heard[-1], self._who))
+        if heard and (presses := _presses(heard[-1], Verb.GUESS)):
+            await self._finish(await self._guessed(presses[0].job, heard[-1], self._who))
 
     async def _guessed(self, name: str, said: Reply, who: Who) -> Reply:
         kind = self._chat.guessing.kind_of(name)
@@ -291,10 +290,10 @@ class Person:
         return told
 
     async def _finish(self, told: Reply) -> None:
-        if last := _buttons(told, Verb.ANSWER):
+        if last := _presses(told, Verb.ANSWER):
             await self._questioned(await self._press(last[0]), self._who)
             self._count["completed"] += 1
 
 
-def _buttons(said: Reply, verb: Verb) -> list[Button]:
-    return [button for row in said.choices for button in row if button.press.verb is verb]
+def _presses(said: Reply, verb: Verb) -> list[Press]:
+    return [button.press for row in said.choices for button in row if button.press.verb is verb]
