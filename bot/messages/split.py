@@ -15,6 +15,8 @@ TELEGRAM_LIMIT = 4096  # UTF-16 units
 CAPTION_LIMIT = 1024  # UTF-16 units, below a Telegram photo
 MAX_PARTS = 4  # more than these are a file
 
+GAP = "\n\n"  # between paragraphs
+
 Measure = Callable[[str], int]
 
 _ENDS = (
@@ -27,6 +29,11 @@ _SHORTEST = (0.5, 0.5, 0.4, 0.0)  # a part that a cut leaves is at least this fu
 _JOINER = "\u200d"
 _REGIONAL = range(0x1F1E6, 0x1F200)  # two of them make a flag
 _SKIN = range(0x1F3FB, 0x1F400)  # tones, which follow a hand or a face
+
+
+def joined(*texts: str) -> str:
+    """Put paragraphs below each other, those that there are."""
+    return GAP.join(filter(None, texts))
 
 
 def utf16(text: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.escape import defang
+from bot.messages.split import joined
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side, shown_item
@@ -56,11 +57,10 @@ def message(
     if pair.picture:
         key = "compare.pictures" if labels == ("A", "B") else "compare.told_pictures"
         told = words(key, pair.who.locale, a=labels[0], b=labels[1])
-        whole = "\n\n".join(part for part in (head, told, tail, ai) if part)
-        return whole, {"form": "picture side by side", "platform": pair.who.platform}
+        visible = {"form": "picture side by side", "platform": pair.who.platform}
+        return joined(head, told, tail, ai), visible
     one, two = (defang(side.text) for side in pair.sides)  # as read back, or made ahead
-    notice = f"{tail}\n\n{ai}" if tail else ai
-    return fitted(head, one, two, labels, notice, pair.who.platform)
+    return fitted(head, one, two, labels, joined(tail, ai), pair.who.platform)
 
 
 def vote_rows(pair: Pair) -> Rows:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
+from bot.messages.split import joined
 from bot.service.admission import operates
 from bot.service.context import mark_of
 from bot.service.request import Reply, Who
@@ -119,9 +120,8 @@ async def _form(
         )
     above = who.platform == "terminal" or len(text.body) > ROOM  # it stands there still
     body = "" if replaces and above else text.body
-    parts = [opening, body, "\n".join(given), asked]
     return Reply(
-        "\n\n".join(part for part in parts if part),
+        joined(opening, body, "\n".join(given), asked),
         private=True,
         ask=ask,
         replaces=replaces,

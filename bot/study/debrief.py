@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
+from bot.messages.split import joined
 from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.service.request import Reply, Who
 from engine.ledger.ledger import new_id
@@ -77,7 +78,7 @@ class Debriefs:
             words("questions.code", who.locale, code=code) if code else "",
             words("flow.link", who.locale, link=link) if link else "",
         ]
-        return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
+        return Reply(joined(*parts), replaces=True, private=True)
 
     async def all_told(self, who: Who) -> list[str]:
         """Tell everything that is not told yet, to somebody who leaves."""

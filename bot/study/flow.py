@@ -8,6 +8,7 @@ from bot.locales import words
 from bot.messages.buttons import Press
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
+from bot.messages.split import joined
 from bot.service.dispatch_table import GoOn
 from bot.service.request import Reply, Who
 from bot.study import ballot
@@ -48,7 +49,7 @@ async def begin(chat: "StudyChat", who: Who, panel: str = "", *, invited: bool =
     if found is None:
         raise AskerError(words("flow.none", who.locale))
     said = await go_on(chat, found, person, who)
-    return replace(said, text=f"{told}\n\n{said.text}") if told else said
+    return replace(said, text=joined(told, said.text))
 
 
 async def _note(chat: "StudyChat", person: "Person", who: Who) -> tuple[str, bool]:
@@ -190,8 +191,7 @@ async def _item(
         return await go_on(chat, enrolled, person, who)
     meant = Meant(enrolled=enrolled, person=person, instrument=step.id, about=name)
     text, pictures = shown
-    parts = (defang(text), words("footer.ai", who.locale))
-    head = "\n\n".join(part for part in parts if part)
+    head = joined(defang(text), words("footer.ai", who.locale))
     said = chat.questions.show(meant, asked, who, opening=head)
     said = replace(said, pictures=pictures, receipt=f"item:{name}", literal=True)
     return replace(said, replaces=not pictures)

@@ -11,6 +11,7 @@ from bot.locales import spoken, words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
+from bot.messages.split import joined
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.debrief import score_words
@@ -100,9 +101,8 @@ class GuessGame:
         kinds = (
             button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
         )
-        parts = (words("guess.ask", who.locale), defang(text), notice)
         return Reply(
-            "\n\n".join(part for part in parts if part),
+            joined(words("guess.ask", who.locale), defang(text), notice),
             rows=(tuple(kinds),),
             pictures=pictures,
             literal=True,
@@ -144,8 +144,7 @@ class GuessGame:
         text = f"“{defang(item.text)}”" if item.text else ""
         if not sure:
             asked = words("guess.sure", who.locale, said=words(f"guess.{said}", who.locale))
-            whole = f"{text}\n\n{asked}".strip()
-            return _placed(whole, guess, _confidences(guess, said))
+            return _placed(joined(text, asked), guess, _confidences(guess, said))
         if not sure.isdecimal() or int(sure) not in CONFIDENCES:
             raise AskerError(words("guess.expired", who.locale))
         return await self._count(guess, said, int(sure), text, who)
@@ -180,8 +179,7 @@ class GuessGame:
         more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
         rows = await self._questions.debriefs.rows(person, who)
         flowing = guess.experiment is not None and guess.experiment.task == "flow"
-        whole = "\n\n".join(part for part in (text, *parts) if part)
-        return _placed(whole, guess, rows if flowing else ((more,), *rows))
+        return _placed(joined(text, *parts), guess, rows if flowing else ((more,), *rows))
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
         """Restore one of before a restart from the record."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb
 from bot.messages.grammar import Command
+from bot.messages.split import joined
 from bot.service.dispatch_table import GoOn
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
@@ -119,8 +120,7 @@ class Questions:
         typed = asked.question.typed
         self._asked[who.account] = (at, one.press(NO_ANSWER), who.place, typed)
         hint = words(f"questions.type_{asked.question.kind}", who.locale) if typed else ""
-        parts = (opening, asked.question.words(who.locale), hint)
-        text = "\n\n".join(part for part in parts if part)
+        text = joined(opening, asked.question.words(who.locale), hint)
         return Reply(text, rows=_choices(one, asked, who), replaces=replaces, typed=typed)
 
     def typing(self, who: Who) -> Press | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import language_of, words
 from bot.messages.buttons import Press, Verb, button
+from bot.messages.split import joined
 from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
@@ -88,7 +89,7 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     tables = {name: [_dated(row) for row in found] for name, found in rows.items()}
     whole = {"platform": who.platform, "account": who.asker, "about": about, "tables": tables}
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
-    text = "\n\n".join(part for part in parts if part)
+    text = joined(*parts)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
     made = {"mydata.html": _page(text, tables, who.locale), "mydata.json": data}
     packed, left = await _packed(chat, made, sorted(names))

@@ -10,6 +10,7 @@ from telegram.error import TelegramError
 from bot.clients.live_answer import Final, LiveAnswer
 from bot.clients.pacing import Coalescer, TooFast, Vanished
 from bot.locales import words
+from bot.messages.split import joined
 from bot.service.dispatch_table import Events
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -20,7 +21,6 @@ from bot.telegram_client.rendering import (
     Photo,
     TextMessage,
     grown,
-    joined,
     parts_of,
     reply_parts,
 )

@@ -8,12 +8,11 @@ from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
-from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, as_file, split, utf16
+from bot.messages.split import CAPTION_LIMIT, GAP, TELEGRAM_LIMIT, as_file, joined, split, utf16
 from bot.service.request import Reply
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.plan.cards import Registry
 
-GAP = "\n\n"
 SHOWN = 3500  # UTF-16 units of a growing text: its end
 OPENING = 900  # UTF-16 units of a text that comes as a file
 # what Telegram shows as a photo: 10 MB, sides of 10,000 together, at most 20 to 1
@@ -49,17 +48,6 @@ class File:
 Part = TextMessage | Photo | File
 
 
-def joined(*texts: str) -> str:
-    return GAP.join(filter(None, texts))
-
-
-def growing(text: str) -> str:
-    """Show the end of an unfinished text, with a sign that more comes."""
-    if utf16(text) > SHOWN:
-        text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
-    return f"{text} …"
-
-
 def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
     """Make messages of a finished text, or its opening and a file; `whole` says that it holds it all."""
     below = "\n".join(line for line in closing if line)
@@ -81,10 +69,12 @@ def caption(lines: Iterable[str]) -> str:
 
 
 def grown(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
-    """Show an answer under way: a picture's preview, the text so far, or a line about it."""
+    """Show an answer under way: a picture's preview, the end of the text so far, or a line about it."""
     line, rows = wording.progress(draft, locale), buttons_for(draft, registry, locale)
-    if draft.text.strip():
-        return TextMessage(text=growing(draft.text), rows=rows)
+    if (text := draft.text).strip():
+        if utf16(text) > SHOWN:
+            text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
+        return TextMessage(text=f"{text} …", rows=rows)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)
