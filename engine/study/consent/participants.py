@@ -3,8 +3,6 @@
 A chat of two needs only the person's consent; a group or server must have opted in.
 """
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +13,8 @@ from engine.ledger.transactions import Database, add, repeated
 from engine.plan.job import Request, Spot
 from engine.study.consent.consent import Consent, live_consent, root_of, takes_part
 from engine.study.experiments.tables import Enrolment, PanelId
-from engine.study.study import Study
+from engine.study.pseudonyms import keyed
+from engine.study.study import Study, StudyService
 from engine.study.tables import StudyLinkRow
 
 
@@ -72,11 +71,7 @@ async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Pe
     return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=found.place)
 
 
-def keyed(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-
-
-class Panel:
+class Panel(StudyService):
     """Who people are to a recruitment panel: kept apart from the data, to pay by, and in no export."""
 
     def __init__(self, database: Database, study: Study) -> None:

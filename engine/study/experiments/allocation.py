@@ -6,12 +6,12 @@ Blocks: units are counted as they come, and every block holds each arm as often 
 order shuffled by the key. The arms are never apart by more than a block's worth.
 """
 
-import hashlib
-import hmac
 import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
+
+from engine.study.pseudonyms import keyed
 
 Choice = TypeVar("Choice")
 _SPAN = 2**64
@@ -61,4 +61,4 @@ def shuffled(key: bytes, name: str, things: Sequence[Choice]) -> list[Choice]:
 
 def _number(key: bytes, name: str) -> int:
     """Draw evenly from 0 to 2**64; nobody can foresee it without the key."""
-    return int.from_bytes(hmac.new(key, f"allocation|{name}".encode(), hashlib.sha256).digest()[:8])
+    return int(keyed(key, f"allocation|{name}")[:16], 16)

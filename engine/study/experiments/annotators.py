@@ -13,14 +13,15 @@ import sqlalchemy as sa
 
 from engine.errors import CommandError
 from engine.ledger.transactions import Database, repeated
-from engine.study.consent.participants import Person, keyed
+from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.passages import LONGEST, Item
 from engine.study.experiments.steps import Step
 from engine.study.experiments.stimuli import Stimuli, whole
 from engine.study.experiments.tables import Exposure, PanelId
 from engine.study.interactions import unnamed
-from engine.study.study import Study
+from engine.study.pseudonyms import keyed
+from engine.study.study import Study, StudyService
 from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow, StudyRatingRow
 
 if TYPE_CHECKING:

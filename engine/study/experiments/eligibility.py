@@ -1,14 +1,13 @@
 """Who fits an experiment, what of them is allocated, and what its arm changes. Pure."""
 
 import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.plan.job import Spot, Treatment
 from engine.study.experiments.experiment import Arm, Experiment
+from engine.study.pseudonyms import keyed
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
@@ -57,7 +56,7 @@ def unit_of(experiment: Experiment, person: "Person", asking: Candidate) -> str:
 
 def completion_code(key: bytes, experiment: str, unit: str) -> str:
     """Make what a panel pays for: the same for the same person, and nobody can without the key."""
-    digest = hmac.new(key, f"completion|{experiment}|{unit}".encode(), hashlib.sha256).digest()
+    digest = bytes.fromhex(keyed(key, f"completion|{experiment}|{unit}"))
     return base64.b32encode(digest).decode()[:CODE]
 
 
