@@ -13,12 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from engine.errors import AskerError, SetupError
 from engine.ledger.keys import key_file, load_key
 from engine.ledger.transactions import Database, add
 from engine.settings import Settings
+from engine.study.experiments.questions import Strict
 from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
 from engine.study.tables import StudyRow
 
@@ -36,9 +37,7 @@ DESTROYED = (
 )
 
 
-class StudyFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class StudyFile(Strict):
     title: str = Field(min_length=3, max_length=120)
     researcher: str = Field(min_length=2, max_length=200)
     contact: str = Field(min_length=3, max_length=200)
@@ -60,10 +59,6 @@ class StudyFile(BaseModel):
     complaint_it: str = Field(default="", max_length=200)
     quasi_identifiers: tuple[str, ...] = ()
     k_anonymity: int = Field(default=5, ge=1, le=1000)
-
-    def said(self, name: str, locale: str) -> str:
-        italian = getattr(self, f"{name}_it", "") if locale.startswith("it") else ""
-        return str(italian or getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -237,10 +237,6 @@ class Experiment(Strict):
         known = {each.name: each for each in self.arms}
         return tuple(known[name] for name in arm.split(BETWEEN) if name in known)
 
-    def said(self, name: Literal["title", "debrief"], locale: str) -> str:
-        italian = getattr(self, f"{name}_it") if locale.startswith("it") else ""
-        return str(italian or getattr(self, name))
-
     def runs(self, now: float) -> bool:
         """Tell whether the day, in UTC, lies within its dates, the last one included."""
         today = datetime.datetime.fromtimestamp(now, datetime.UTC).date()

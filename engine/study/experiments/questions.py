@@ -35,9 +35,14 @@ def holds(when: Mapping[str, Sequence[str]], said: Mapping[str, str | None]) -> 
 
 
 class Strict(BaseModel):
-    """Validate a part of an experiment; a key that is not known is a mistake."""
+    """Validate a part of what a researcher writes; a key that is not known is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def said(self, name: str, locale: str) -> str:
+        """Give a text in the reader's language, as far as the file has it."""
+        italian = getattr(self, f"{name}_it", "") if locale.startswith("it") else ""
+        return str(italian or getattr(self, name))
 
 
 class Question(Strict):
@@ -123,9 +128,7 @@ class Question(Strict):
         return self.choices_it[self.choices.index(value)] if italian else value
 
     def words(self, locale: str) -> str:
-        text, low, high = self.text, self.low, self.high
-        if locale.startswith("it"):
-            text, low, high = self.text_it or text, self.low_it or low, self.high_it or high
+        text, low, high = (self.said(name, locale) for name in ("text", "low", "high"))
         if self.kind not in ("likert", "slider"):
             return text
         ends = [f"{self.values[0]} = {low}" if low else ""]
