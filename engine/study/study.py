@@ -101,6 +101,14 @@ class Study:
         return any(text.sha256 == sha256 for text in self.texts.values())
 
 
+class StudyService:
+    """Serve one study: what each of its services begins with."""
+
+    def __init__(self, database: Database, study: Study) -> None:
+        self._database = database
+        self._study = study
+
+
 def folder_of(settings: Settings, study: str) -> Path:
     """Locate a study's files. Raises SetupError for an invalid name."""
     if not NAME.fullmatch(study):

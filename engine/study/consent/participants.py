@@ -75,8 +75,7 @@ class Panel(StudyService):
     """Who people are to a recruitment panel: kept apart from the data, to pay by, and in no export."""
 
     def __init__(self, database: Database, study: Study) -> None:
-        self._database = database
-        self._study = study
+        super().__init__(database, study)
         self._of = sa.and_(PanelId.study == study.id, PanelId.annotator.is_(False))
 
     @repeated

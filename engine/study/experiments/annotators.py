@@ -41,10 +41,9 @@ class Answer(Item):
         return self.interaction
 
 
-class Annotators:
+class Annotators(StudyService):
     def __init__(self, database: Database, study: Study, stimuli: Stimuli) -> None:
-        self._database = database
-        self._study = study
+        super().__init__(database, study)
         self._stimuli = stimuli
         self._of = sa.and_(PanelId.study == study.id, PanelId.annotator)
 

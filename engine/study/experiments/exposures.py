@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.ledger.transactions import Database, add, repeated
+from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.tables import ExperimentRow, Exposure, Vote
-from engine.study.study import Study
+from engine.study.study import StudyService
 from engine.study.tables import InteractionRow
 
 TICK = 1e-3  # seconds that a later word is later at least
@@ -39,11 +39,7 @@ class ShownExposure:
     revealed: bool = False
 
 
-class Exposures:
-    def __init__(self, database: Database, study: Study) -> None:
-        self._database = database
-        self._study = study
-
+class Exposures(StudyService):
     @repeated
     async def make(
         self,

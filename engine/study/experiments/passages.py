@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from engine.errors import SetupError
-from engine.ledger.transactions import Database, add, repeated
+from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.questions import Strict
-from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from engine.study.study import Study, mistake
+from engine.study.experiments.tables import Exposure, ItemRow
+from engine.study.study import StudyService, mistake
 
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
@@ -154,11 +154,7 @@ def choose(
     return min(left, key=lambda item: shown.get(item.id, 0), default=None)
 
 
-class PassagePool:
-    def __init__(self, database: Database, study: Study) -> None:
-        self._database = database
-        self._study = study
-
+class PassagePool(StudyService):
     @repeated
     async def add(self, items: Sequence[Item], author: str | None = None) -> int:
         """Put passages in; those that are there stay as they are. Return how many were new."""

@@ -5,7 +5,6 @@ from typing import Any
 import sqlalchemy as sa
 from ulid import ULID
 
-from engine.ledger.transactions import Database
 from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
@@ -14,18 +13,14 @@ from engine.study.experiments.questions import NO_ANSWER, TYPED, Asked, holds, o
 from engine.study.experiments.steps import Step, in_order
 from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
 from engine.study.interactions import unnamed
-from engine.study.study import Study
+from engine.study.study import StudyService
 
 Said = dict[tuple[str, str], str | None]
 Last = dict[tuple[str, str, str | None], str | None]  # by instrument, question, what it is about
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
-class Questionnaires:
-    def __init__(self, database: Database, study: Study) -> None:
-        self._database = database
-        self._study = study
-
+class Questionnaires(StudyService):
     def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
         """List the questions of an instrument, which is a step, in this unit's order."""
         experiment = enrolled.experiment

@@ -25,7 +25,7 @@ from engine.study.experiments.exposures import taken
 from engine.study.experiments.passages import Item, read_items
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Exposure, ItemRow
-from engine.study.study import Study
+from engine.study.study import Study, StudyService
 
 if TYPE_CHECKING:
     from engine.study.experiments.enrolment import Enrolled
@@ -84,12 +84,11 @@ def read_pool(path: Path) -> tuple[Item, ...]:
     return items
 
 
-class Stimuli:
+class Stimuli(StudyService):
     def __init__(self, database: Database, study: Study, folder: Path) -> None:
+        super().__init__(database, study)
         self.folder = folder
         self.pools: dict[str, tuple[Item, ...]] = {}
-        self._database = database
-        self._study = study
 
     async def load(self, frozen: Collection[str]) -> list[str]:
         """Read the pools, those that are frozen from the database; give what is wrong with the files."""
