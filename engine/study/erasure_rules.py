@@ -110,8 +110,7 @@ async def erase_study(connection: AsyncConnection, stone: str, now: float) -> li
         mine = sa.select(row.id).where(row.study == study)
         await connection.execute(sa.update(row).where(row.parent.in_(mine)).values(parent=None))
         await connection.run_sync(partial(delete_study, study))
-        over = t.StudyRow.id == study, t.StudyRow.key_destroyed_at.is_(None)
-        await connection.execute(sa.update(t.StudyRow).where(*over).values(key_destroyed_at=now))
+        await connection.execute(t.set_once(t.StudyRow.key_destroyed_at, now, study))
     return files
 
 

@@ -43,7 +43,7 @@ from engine.study.study import (
     study_key_file,
     study_row,
 )
-from engine.study.tables import ConsentRow, InteractionRow, LinkCodeRow, StudyRow
+from engine.study.tables import ConsentRow, InteractionRow, LinkCodeRow, StudyRow, set_once
 
 TEMPLATE = """# What people are told, and what binds the study. Any change makes their consent lapse.
 title = {title}
@@ -122,11 +122,8 @@ async def destroy_key(settings: Settings, study: str) -> None:
         key_of(settings, study, row)
         async with database.writing() as connection:
             await _part(connection, study)
-            await connection.execute(
-                sa.update(StudyRow)
-                .where(StudyRow.id == study, StudyRow.key_destroyed_at.is_(None))
-                .values(key_destroyed_at=database.clock())
-            )
+            over = set_once(StudyRow.key_destroyed_at, database.clock(), study)
+            await connection.execute(over)
     _shred(study_key_file(settings, study))
 
 
@@ -170,8 +167,7 @@ async def erase_study(settings: Settings, study: str, forgetting: Forgetting) ->
 
 async def close_study(database: Database, study: str) -> None:
     """Collect nothing more, in whatever process; what is there stays, and rights to it."""
-    unset = sa.update(StudyRow).where(StudyRow.id == study, StudyRow.closed_at.is_(None))
-    await database.change(unset.values(closed_at=database.clock()))
+    await database.change(set_once(StudyRow.closed_at, database.clock(), study))
 
 
 def _shred(path: Path) -> None:

@@ -8,6 +8,7 @@ clock said. Times are UTC seconds since 1970.
 
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,6 +18,19 @@ from engine.vault import Sealed
 Study = String(32)
 Pseudonym = String(32)  # 128 bits, in hex
 Digest = String(64)  # SHA-256, in hex
+
+
+def set_once(column: Any, value: object, name: str) -> sa.Update:
+    """Set a column of the row of that name, unless it is set: the first word stands."""
+    table = column.class_
+    return sa.update(table).where(table.id == name, column.is_(None)).values({column.key: value})
+
+
+class OfStudy:
+    """Give each row a name of its own, and the study that it is of: its first columns."""
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, sort_order=-2)
+    study: Mapped[str] = mapped_column(Study, sort_order=-1)
 
 
 class StudyRow(Table):

@@ -22,6 +22,7 @@ from engine.study.experiments.catalogue import Catalogue
 from engine.study.experiments.eligibility import completion_code
 from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
+from engine.study.tables import set_once
 
 FULL = "its quota was full"
 HELD_SECONDS = 86400.0  # a unit that has not come to its end holds its place so long
@@ -201,15 +202,12 @@ class Experiments(Catalogue):
         return None
 
     async def completed(self, enrolled: Enrolled) -> None:
-        await self._set_once(enrolled, Enrolment.completed_at, self.database.clock())
+        now = self.database.clock()
+        await self.database.change(set_once(Enrolment.completed_at, now, enrolled.id))
 
     async def exclude(self, enrolled: Enrolled, reason: str) -> None:
         """Mark a unit as one that the analysis leaves out; the first reason stands."""
-        await self._set_once(enrolled, Enrolment.excluded, reason)
-
-    async def _set_once(self, enrolled: Enrolled, column: Any, value: object) -> None:
-        unset = sa.update(Enrolment).where(Enrolment.id == enrolled.id, column.is_(None))
-        await self.database.change(unset.values({column.key: value}))
+        await self.database.change(set_once(Enrolment.excluded, reason, enrolled.id))
 
     @repeated
     async def stop(self, name: str, reason: str) -> bool:
