@@ -95,15 +95,13 @@ class InvitationRow(Table):
 BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")
 
 
-class InteractionRow(Table):
+class InteractionRow(OfStudy, Table):
     """One request with its answer, accepted while consent, place and age all held.
 
     `state` is the job's, or "refused" for a request that moderation stopped.
     """
 
     __tablename__ = "interactions"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(Study)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     consent_id: Mapped[int] = mapped_column(ForeignKey("consents.id"))
     session: Mapped[str] = mapped_column(Id)
@@ -146,12 +144,10 @@ class InteractionRow(Table):
     moderation: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
-class StudyPictureRow(Table):
+class StudyPictureRow(OfStudy, Table):
     """A picture of an interaction; the media store keeps the file as long as a row here names it."""
 
     __tablename__ = "study_pictures"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(Study)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     interaction_id: Mapped[str] = mapped_column(ForeignKey("interactions.id"), index=True)
     number: Mapped[int]
@@ -161,12 +157,10 @@ class StudyPictureRow(Table):
     seed: Mapped[int]
 
 
-class StudyRatingRow(Table):
+class StudyRatingRow(OfStudy, Table):
     """A thumb for an interaction's answer. Only ever added to; a person's last one counts."""
 
     __tablename__ = "study_ratings"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(Study)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     interaction_id: Mapped[str] = mapped_column(ForeignKey("interactions.id"), index=True)
     value: Mapped[int]
@@ -174,12 +168,10 @@ class StudyRatingRow(Table):
     at: Mapped[float]
 
 
-class StudyEventRow(Table):
+class StudyEventRow(OfStudy, Table):
     """Something done besides writing: a press, a cancel, an abandonment. `detail` holds no words."""
 
     __tablename__ = "study_events"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(Study)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     interaction_id: Mapped[str | None] = mapped_column(ForeignKey("interactions.id"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
@@ -208,12 +200,10 @@ class StudyLinkRow(Table):
     at: Mapped[float]
 
 
-class ExportRow(Table):
+class ExportRow(OfStudy, Table):
     """An export that was made: when, how much, and the digest of its manifest."""
 
     __tablename__ = "study_exports"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(Study)
     at: Mapped[float]
     rows: Mapped[int]
     manifest_sha256: Mapped[str] = mapped_column(Digest)

@@ -6,10 +6,9 @@ from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from engine.ledger.tables import Id, State, Table
+from engine.study.tables import OfStudy, Pseudonym, Study
 from engine.vault import Sealed
 
-StudyName = String(32)
-Pseudonym = String(32)
 Name = String(32)
 
 
@@ -21,7 +20,7 @@ class ExperimentRow(Table):
     """
 
     __tablename__ = "experiments"
-    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    study: Mapped[str] = mapped_column(Study, primary_key=True)
     id: Mapped[str] = mapped_column(Name, primary_key=True)
     version_sha256: Mapped[str] = mapped_column(String(64))
     file: Mapped[str] = mapped_column(Text)
@@ -34,12 +33,10 @@ class ExperimentRow(Table):
     stimuli_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
-class Enrolment(Table):
+class Enrolment(OfStudy, Table):
     """A unit and its arm, for good; `unit` is a person's pseudonym, a place's, or a request's job."""
 
     __tablename__ = "enrolments"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(StudyName)
     experiment: Mapped[str] = mapped_column(Name)
     version_sha256: Mapped[str] = mapped_column(String(64))
     unit: Mapped[str] = mapped_column(String(64))
@@ -65,7 +62,7 @@ class ItemRow(Table):
 
     __tablename__ = "items"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    study: Mapped[str] = mapped_column(Study, primary_key=True)
     kind: Mapped[str] = mapped_column(String(12))
     expert: Mapped[str] = mapped_column(Name)
     medium: Mapped[str] = mapped_column(String(8))
@@ -81,7 +78,7 @@ class ItemRow(Table):
     arm: Mapped[str | None] = mapped_column(String(16))
 
 
-class Exposure(Table):
+class Exposure(OfStudy, Table):
     """Something shown to one person to be judged: a blinded pair, a passage to guess, one answer.
 
     `shown` lists what stood there in the order of showing: for a pair `[{label, arm, expert, plain,
@@ -91,8 +88,6 @@ class Exposure(Table):
     """
 
     __tablename__ = "exposures"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(StudyName)
     experiment: Mapped[str | None] = mapped_column(Name)
     pseudonym: Mapped[str] = mapped_column(Pseudonym)
     kind: Mapped[str] = mapped_column(String(12))
@@ -115,12 +110,10 @@ class Exposure(Table):
     )
 
 
-class Vote(Table):
+class Vote(OfStudy, Table):
     """What somebody said of an exposure. All are kept; the last one before the reveal counts."""
 
     __tablename__ = "votes"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(StudyName)
     exposure_id: Mapped[str] = mapped_column(ForeignKey("exposures.id"), index=True)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     choice: Mapped[str] = mapped_column(String(12))
@@ -131,15 +124,13 @@ class Vote(Table):
     at: Mapped[float]
 
 
-class QuestionnaireAnswer(Table):
+class QuestionnaireAnswer(OfStudy, Table):
     """One answer to one question, of which the last counts; a null `value` is "prefer not to say".
 
     `words` holds what was typed at a question for free text; `seconds` is from question to answer.
     """
 
     __tablename__ = "questionnaire_answers"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    study: Mapped[str] = mapped_column(StudyName)
     experiment: Mapped[str] = mapped_column(Name)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     instrument: Mapped[str] = mapped_column(String(16))
@@ -160,7 +151,7 @@ class PanelId(Table):
     """
 
     __tablename__ = "panel_ids"
-    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    study: Mapped[str] = mapped_column(Study, primary_key=True)
     lookup: Mapped[str] = mapped_column(String(64), primary_key=True)
     pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
     panel: Mapped[str] = mapped_column(Sealed("panel_ids.panel"))
