@@ -4,6 +4,7 @@ The test is of a share against one half, with errors by person: of pairs, those 
 of guesses, those that were right, for which d' stands as the normal distribution at d'/2.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -70,7 +71,4 @@ def needed(design: Design, wanted: float) -> int:
         low, high = high, 2 * high
         if low > MOST_PEOPLE / 2:
             raise CommandError(f"More than {MOST_PEOPLE:,} people would be needed to see that.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(middle, design) < wanted else (low, middle)
-    return high
+    return bisect_left(range(high), wanted, low + 1, key=lambda people: power(people, design))

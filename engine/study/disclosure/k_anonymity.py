@@ -105,8 +105,7 @@ def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Report:
 
 def _plan(quasi: Sequence[str]) -> list[tuple[str, Callable[[Any], Any]]]:
     """Order the steps: first all that keep something, then column by column suppression."""
-    first = list(STEPS)
-    order = sorted(quasi, key=lambda name: first.index(name) if name in STEPS else len(first))
+    order = sorted(quasi, key=[*STEPS, *quasi].index)
     mild = [(name, STEPS[name]) for name in order if name in STEPS]
     return [*mild, *((name, lambda _: None) for name in order)]
 
