@@ -19,6 +19,7 @@ from engine.study.disclosure.review import Finding, context_of
 from engine.study.disclosure.scrub import Find, find, replaced, suspects
 from engine.study.export.codebook import Row, Tables, columns
 from engine.study.export.dataset import Reading
+from engine.study.export.schema import Kind
 from engine.study.export.trials import made_from
 from engine.study.pseudonyms import row_name
 
@@ -145,13 +146,10 @@ def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub) -> None:
 
 def _coarsen(tables: Tables, how: Shape) -> None:
     for name, rows in tables.items():
-        times = [column.name for column in columns(name) if column.kind == "time"]
-        values = [one.name for one in columns(name) if one.kind == "json" and not one.free]
+        timed = _of_kind(name, "time")
         for row in rows:
             if seconds := SECONDS[_grain(name, row, how)]:
-                for column in times:
-                    row[column] = cut(row[column], "at", seconds)
-                for column in values:
+                for column in timed:
                     row[column] = cut(row[column], column, seconds)
             if name == "interactions" and how.times == "day":
                 row["hour"] = None
@@ -176,15 +174,14 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
 
 
 def shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
-    shortened = partial(short, key)
-    texts = [column.name for column in columns(name) if column.kind == "word"]
-    values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
+    named, shortened = _of_kind(name, "word"), in_texts(partial(short, key))
     for row in rows:
-        for column in texts:
-            if row.get(column) is not None:
-                row[column] = shortened(row[column])
-        for column in values:
-            row[column] = leaves(row[column], in_texts(shortened))
+        row |= {column: leaves(row[column], shortened) for column in named if column in row}
+
+
+def _of_kind(name: str, kind: Kind) -> list[str]:
+    """List a table's columns of that kind, and those of values in which there may be some."""
+    return [c.name for c in columns(name) if c.kind == kind or (c.kind == "json" and not c.free)]
 
 
 def _order(name: str, row: Row) -> tuple[Any, ...]:
