@@ -70,9 +70,7 @@ async def erase(
     for media, person in (pictures, (ItemRow.media, ItemRow.author)):
         drawn = await connection.scalars(sa.select(media).where(person.in_(pseudonyms)))
         files += [name for name in drawn if name]
-    found = list(await connection.scalars(mine))
-    await cut_off_interactions(connection, found)
-    await _part(connection, found)
+    await _part(connection, mine)
     rated = sa.select(Exposure.id).where(Exposure.item.in_(mine))  # by annotators
     said = QuestionnaireAnswer.about.in_(rated)
     await connection.execute(sa.delete(QuestionnaireAnswer).where(said))
@@ -141,14 +139,14 @@ async def _count_units(connection: AsyncConnection, pseudonyms: Sequence[str]) -
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
     """Unlink what others wrote on from this person's answers, and blank the person's words in it."""
     mine = sa.select(t.InteractionRow.id).where(t.InteractionRow.pseudonym == pseudonym)
-    found = list(await connection.scalars(mine))
-    await cut_off_interactions(connection, found, but_of=pseudonym)
-    await _part(connection, found, but_of=pseudonym)
+    await _part(connection, mine, but_of=pseudonym)
 
 
-async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
-    row = t.InteractionRow
-    for chunk in chunks(interactions):
+async def _part(connection: AsyncConnection, mine: sa.Select[str], but_of: str = "") -> None:
+    """Blank and unlink in what goes on from these interactions; `but_of`: not in theirs."""
+    row, found = t.InteractionRow, list(await connection.scalars(mine))
+    await cut_off_interactions(connection, found, but_of=but_of)
+    for chunk in chunks(found):
         children = row.parent.in_(chunk), row.pseudonym != but_of
         await connection.execute(sa.update(row).where(*children).values(parent=None))
 

@@ -230,13 +230,8 @@ class Exposures(StudyService):
 
     async def shown_to(self, person: Person, experiment: str) -> Sequence[Any]:
         """List what the person judged in an experiment, in order: what it was, and the last choice."""
-        query = (
-            sa.select(Exposure.id, Exposure.shown, Vote.choice)
-            .join(Vote, Vote.exposure_id == Exposure.id)
-            .where(self._of(person, experiment), Exposure.state == "voted")
-            .order_by(Exposure.made_at, Exposure.id, Vote.at, Vote.id)
-        )
-        last = {row.id: row for row in await self._database.rows(query)}
+        mine = self._of(person, experiment), Exposure.state == "voted"
+        last = {row.id: row for row in await self._database.rows(choices(*mine))}
         return list(last.values())
 
     async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
@@ -258,6 +253,12 @@ def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[str |
     judged = Exposure.state == "voted", Exposure.void_reason == PRACTICE, sa.and_(*waiting)
     of = Exposure.study == study, Exposure.experiment == experiment, Exposure.step == step
     return sa.select(Exposure.item).where(*of, sa.or_(*judged))
+
+
+def choices(*where: sa.ColumnElement[bool]) -> sa.Select[str, list[dict[str, Any]], str]:
+    """Find exposures with their votes, in order: of those on the same one the last counts."""
+    votes = sa.select(Exposure.id, Exposure.shown, Vote.choice).join(Vote).where(*where)
+    return votes.order_by(Exposure.made_at, Exposure.id, Vote.at, Vote.id)
 
 
 def _step(row: Any, step: str) -> Any:

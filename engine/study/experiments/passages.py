@@ -21,6 +21,7 @@ from engine.errors import SetupError
 from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
+from engine.study.experiments.exposures import choices
 from engine.study.experiments.questions import Strict
 from engine.study.experiments.tables import Exposure, ItemRow
 from engine.study.study import StudyService, mistake
@@ -141,10 +142,6 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
     return Score(guesses=len(made), right=right, dprime=hit - alarm)
 
 
-def next_kind(key: bytes, person: str, number: int) -> str:
-    return shuffled(key, f"guess|{person}|{number}", KINDS)[0]
-
-
 def choose(
     items: Sequence[Item], had: set[str], kind: str, shown: dict[str, int], key: bytes, person: str
 ) -> Item | None:
@@ -190,16 +187,11 @@ class PassagePool(StudyService):
         )
         shown = {str(name): n for name, n in await self._database.rows(counts)}
         key = self._study.needed_key()
-        kind = next_kind(key, person.root, len(had))
+        kind = shuffled(key, f"guess|{person.root}|{len(had)}", KINDS)[0]
         return choose(items, had, kind, shown, key, person.root)
 
     async def score(self, person: Person) -> Score:
-        query = (
-            sa.select(Exposure.id, Exposure.shown, Vote.choice)
-            .join(Vote, Vote.exposure_id == Exposure.id)
-            .where(Exposure.kind == "guess", Exposure.pseudonym.in_(person.accounts))
-            .order_by(Vote.at, Vote.id)
-        )
-        rows = await self._database.rows(query)
+        mine = Exposure.kind == "guess", Exposure.pseudonym.in_(person.accounts)
+        rows = await self._database.rows(choices(*mine))
         last = {row.id: (row.shown[0]["kind"], row.choice) for row in rows}
         return score_of(last.values())
