@@ -219,12 +219,9 @@ class StudyObserver:
 
 async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> str:
     """Name the session that this moment belongs to: a longer silence begins a new one."""
-    query = (
-        sa.select(t.InteractionRow.session, t.InteractionRow.accepted_at)
-        .where(t.InteractionRow.pseudonym == pseudonym)
-        .order_by(t.InteractionRow.accepted_at.desc())
-        .limit(1)
-    )
+    row = t.InteractionRow
+    query = sa.select(row.session, row.accepted_at).filter_by(pseudonym=pseudonym)
+    query = query.order_by(row.accepted_at.desc()).limit(1)
     last = (await connection.execute(query)).one_or_none()
     if last is None or now - last.accepted_at > SESSION_SECONDS:
         return str(ULID())

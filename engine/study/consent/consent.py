@@ -92,13 +92,8 @@ async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str
 
 
 async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
-    query = (
-        sa.select(StudyPlaceRow.action)
-        .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)
-        .order_by(StudyPlaceRow.id.desc())
-        .limit(1)
-    )
-    return await connection.scalar(query) == "on"
+    query = sa.select(StudyPlaceRow.action).filter_by(study=study.id, place=place)
+    return await connection.scalar(query.order_by(StudyPlaceRow.id.desc()).limit(1)) == "on"
 
 
 async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
@@ -162,9 +157,7 @@ async def withdraw(
 
 
 async def _last_row(connection: AsyncConnection, study: Study, pseudonym: str) -> Any:
-    query = sa.select(ConsentRow.__table__).where(
-        ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym
-    )
+    query = sa.select(ConsentRow.__table__).filter_by(study=study.id, pseudonym=pseudonym)
     return (await connection.execute(query.order_by(ConsentRow.id.desc()).limit(1))).one_or_none()
 
 
@@ -175,11 +168,8 @@ async def answered_since(
     mine = sa.select(ConsentRow.id).where(ConsentRow.form == form)
     if await connection.scalar(mine) is not None:
         return "saved"
-    newest = sa.select(sa.func.max(ConsentRow.id)).where(
-        ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym
-    )
-    last = await connection.scalar(newest) or 0
-    return "older" if last % FORMS != after_of(form) else ""
+    last = await _last_row(connection, study, pseudonym)
+    return "older" if (last.id if last else 0) % FORMS != after_of(form) else ""
 
 
 FORMS = 32**4  # how many rows the end of a form's name can tell apart

@@ -62,12 +62,9 @@ class Annotators(StudyService):
 
     async def listed(self) -> list[tuple[str, bool, int]]:
         """List (name, whether somebody came with the code, how many items they rated)."""
-        rated = sa.select(sa.func.count()).where(
-            Exposure.study == self._study.id,
-            Exposure.pseudonym == PanelId.pseudonym,
-            Exposure.kind == "rate",
-            Exposure.state == "voted",
-        )
+        of = {"study": self._study.id, "kind": "rate", "state": "voted"}
+        rated = sa.select(sa.func.count(Exposure.id)).filter_by(**of)
+        rated = rated.where(Exposure.pseudonym == PanelId.pseudonym)
         query = sa.select(PanelId.panel, PanelId.pseudonym, rated.scalar_subquery())
         rows = await self._database.rows(query.where(self._of))
         return sorted((name, bool(pseudonym), count) for name, pseudonym, count in rows)

@@ -186,11 +186,8 @@ class Experiments(Catalogue):
     async def _of_unit(
         self, connection: AsyncConnection, experiment: Experiment, unit: str
     ) -> Enrolled | None:
-        query = sa.select(Enrolment.__table__).where(
-            Enrolment.study == self.study.id,
-            Enrolment.experiment == experiment.id,
-            Enrolment.unit == unit,
-        )
+        of = {"study": self.study.id, "experiment": experiment.id, "unit": unit}
+        query = sa.select(Enrolment.__table__).filter_by(**of)
         row = (await connection.execute(query)).one_or_none()
         return None if row is None else _enrolled(experiment, row)
 

@@ -166,11 +166,9 @@ class PassagePool(StudyService):
 
     async def pool(self, person: Person | None = None, expert: str = "") -> list[Item]:
         """List the passages that may be shown to that person; of one expert's manner, or of all."""
-        query = sa.select(ItemRow.__table__).where(
-            ItemRow.study == self._study.id, ItemRow.active, ItemRow.pool == ""
-        )
-        if expert:
-            query = query.where(ItemRow.expert == expert)
+        of: dict[str, Any] = {"study": self._study.id, "active": True, "pool": ""}
+        of |= {"expert": expert} if expert else {}
+        query = sa.select(ItemRow.__table__).filter_by(**of)
         rows = await self._database.rows(query.order_by(ItemRow.id))
         mine = set(person.accounts) if person else set()
         return [Item.of(row) for row in rows if row.text and (row.author or "") not in mine]
