@@ -53,41 +53,34 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        options: dict[str, Any] = {"registry": self.registry}
-
-        def counter(name: str, about: str, *labels: str) -> Counter:
-            return Counter(f"pastiche_bot_{name}", about, labels, **options)
-
-        def gauge(name: str, about: str, *labels: str) -> Gauge:
-            return Gauge(f"pastiche_{name}", about, labels, **options)
-
-        def seconds(name: str, about: str) -> Histogram:
-            labels = ("platform", "medium")
-            return Histogram(
-                f"pastiche_bot_{name}_seconds", about, labels, **options, buckets=SECONDS
-            )
-
-        self.accepted = counter("accepted", "Requests taken.", "platform", "medium")
+        counter = partial(Counter, namespace="pastiche_bot", registry=self.registry)
+        gauge = partial(Gauge, namespace="pastiche", registry=self.registry)
+        seconds = partial(
+            Histogram, namespace="pastiche_bot", registry=self.registry, buckets=SECONDS
+        )
+        whose = ("platform", "medium")
+        self.accepted = counter("accepted", "Requests taken.", whose)
         about = "Requests whose answer was ready, failed or cancelled."
-        self.ended = counter("ended", about, "platform", "medium", "outcome")
-        self.refused = counter("refused", "Requests not taken, by why.", "platform", "why")
+        self.ended = counter("ended", about, (*whose, "outcome"))
+        self.refused = counter("refused", "Requests not taken, by why.", ("platform", "why"))
         about = "From a request to the first thing that there is to show: that it is taken."
-        self.first_sign = seconds("first_sign", about)
+        self.first_sign = seconds("first_sign_seconds", about, whose)
         about = "From a request to its first words, or its first sketch."
-        self.first_content = seconds("first_content", about)
-        self.answered = seconds("answer", "From a request to its whole answer.")
+        self.first_content = seconds("first_content_seconds", about, whose)
+        about = "From a request to its whole answer."
+        self.answered = seconds("answer_seconds", about, whose)
         self.in_hand = gauge("bot_in_hand", "Answers on their way to somebody.")
-        self.connected = gauge("bot_connected", "Whether the platform is there.", "platform")
+        self.connected = gauge("bot_connected", "Whether the platform is there.", ["platform"])
         about = "When retention last ran through, in UTC seconds; 0 for never."
         self.retention = gauge("bot_retention_timestamp_seconds", about)
-        self.up = gauge("up", "Whether this check passes.", "check")
-        self.queue = gauge("queue_jobs", "Jobs that wait or run.", "medium", "state")
+        self.up = gauge("up", "Whether this check passes.", ["check"])
+        self.queue = gauge("queue_jobs", "Jobs that wait or run.", ["medium", "state"])
         about = "How long the oldest unfinished job has been there."
-        self.oldest = gauge("queue_oldest_seconds", about, "medium")
-        self.rate = gauge("queue_done_per_minute", "Jobs answered a minute.", "medium")
-        self.workers = gauge("queue_workers", "Workers by state.", "medium", "state")
-        self.dead = gauge("queue_given_up", "Jobs dead, and failed of late.", "state")
-        self.deliveries = gauge("deliveries", "Answers not known to have arrived.", "state")
+        self.oldest = gauge("queue_oldest_seconds", about, ["medium"])
+        self.rate = gauge("queue_done_per_minute", "Jobs answered a minute.", ["medium"])
+        self.workers = gauge("queue_workers", "Workers by state.", ["medium", "state"])
+        self.dead = gauge("queue_given_up", "Jobs dead, and failed of late.", ["state"])
+        self.deliveries = gauge("deliveries", "Answers not known to have arrived.", ["state"])
 
     def show_queue(self, overview: Overview) -> None:
         for one in overview.media:
