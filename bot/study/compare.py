@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.grammar import Compare, Generate
-from bot.messages.normalise import looks_english
 from bot.service.admission import charge_all, give_back
 from bot.service.answer import check_request, screening_of
 from bot.service.dispatch_table import Step, Stream
@@ -21,13 +20,14 @@ from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
 from bot.study.pair import PAIR, Pair, Side, VoidError
+from bot.study.treatment import candidate
 from engine.errors import AskerError
 from engine.events import Failed, Finished, Loading
 from engine.ledger.ledger import new_id
 from engine.plan.plan import MAX_SEED
 from engine.shutdown import end
 from engine.study.experiments.allocation import sides
-from engine.study.experiments.eligibility import Candidate, treatment_of
+from engine.study.experiments.eligibility import treatment_of
 from engine.study.experiments.experiment import Arm, Experiment
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from engine.plan.cards import Expert
     from engine.plan.job import Request
     from engine.study.consent.participants import Person
-    from engine.study.experiments.enrolment import Enrolled
 
 
 FREE_PAIRS = 10  # outside of experiments, in which each side comes as often
@@ -100,7 +99,10 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     asked = await request_of(plain, who, chat.context.engine)
     chosen = (await asyncio.to_thread(chat.context.engine.plan, asked)).expert
     person = None if who.borrowed else await chat.context.services.participant(who)
-    enrolled = await _enrolled(chat, command, chosen, person, who) if len(names) < 2 else None
+    enrolled = None
+    if person is not None and len(names) < 2:
+        asking = candidate("compare", command.command, chosen, command.text, new_id())
+        enrolled = await chat.context.services.study.enrolled(person, who, asking)
     if enrolled is not None and person is not None:
         first = await chat.questions.before(enrolled, person, command, who)
         if first is not None:
@@ -143,21 +145,6 @@ async def _order(
     name = f"{of or 'free'}|{person.root}" + (f"|{step}" if step else "")
     first = sides(key, name, number, length)
     return [arms[first], arms[1 - first]]
-
-
-async def _enrolled(
-    chat: "StudyChat", command: Compare, expert: "Expert", person: "Person | None", who: Who
-) -> "Enrolled | None":
-    if person is None:
-        return None
-    asking = Candidate(
-        task="compare",
-        command=command.command,
-        expert=expert.name,
-        language="en" if looks_english(command.text) else "",
-        unit=new_id(),
-    )
-    return await chat.context.services.study.enrolled(person, who, asking)
 
 
 def _side(

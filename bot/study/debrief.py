@@ -44,11 +44,10 @@ class Debriefs:
 
     async def begins(self, who: Who, *, invited: bool = False) -> Rows:
         """Give the button that begins a flow, or goes on in it, where there is one for somebody."""
-        study, person = self._context.services.study_services, None
-        if study is not None and who.alone:
-            person = await self._context.services.participant(who)
-        if study is None or person is None:
+        person = await self._context.services.participant(who) if who.alone else None
+        if person is None:
             return ()
+        study = self._context.services.study
         asking = Candidate(task="flow", invited=invited)
         if not (study.experiments.fitting(who, asking) or await study.flow.current(person)):
             return ()

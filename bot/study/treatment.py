@@ -15,6 +15,7 @@ from engine.study.experiments.eligibility import Candidate, treatment_of
 if TYPE_CHECKING:
     from bot.messages.grammar import Command
     from bot.study.study_chat import StudyChat
+    from engine.plan.cards import Expert
     from engine.plan.plan import Plan
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
@@ -62,6 +63,12 @@ class TreatedRequest:
                 await exposures.void(name, why)
 
 
+def candidate(task: str, command: str, expert: "Expert", text: str, unit: str) -> Candidate:
+    """Tell of a request what decides on whether an experiment takes it in."""
+    language = "en" if looks_english(text) else ""
+    return Candidate(task=task, command=command, expert=expert.name, language=language, unit=unit)
+
+
 async def treat(
     chat: "StudyChat", command: "Command", plan: "Plan", who: Who
 ) -> TreatedRequest | Reply | None:
@@ -74,13 +81,7 @@ async def treat(
     person = await chat.context.services.participant(who)
     if person is None:
         return None
-    asking = Candidate(
-        task="single",
-        command=request.command,
-        expert=plan.expert.name,
-        language="en" if looks_english(request.text) else "",
-        unit=plan.job.id,
-    )
+    asking = candidate("single", request.command, plan.expert, request.text, plan.job.id)
     enrolled = await study.enrolled(person, who, asking)
     if enrolled is None or not enrolled.arms:
         return None
