@@ -110,10 +110,19 @@ class Experiments(Catalogue):
         """Tell whether nobody more is taken: as many as may be, as are needed, or as every quota has."""
         if row.enrolled >= experiment.max_n:
             return True
-        count = await _held(connection, self.study.id, experiment.id, self.database.clock())
+        count = await self._held(connection, experiment.id)
         enough = 0 < experiment.completes <= count.total()
         quota = experiment.quota
         return enough or (quota is not None and all(count[n] >= m for n, m in quota.most.items()))
+
+    async def _held(self, connection: AsyncConnection, experiment: str) -> Counter[str]:
+        """Count by stratum, but for whom is turned away; "" is of those who have none yet."""
+        row, since = Enrolment, self.database.clock() - HELD_SECONDS
+        held = sa.or_(row.completed_at.is_not(None), row.at > since)
+        mine = row.study == self.study.id, row.experiment == experiment, row.excluded.is_(None)
+        query = sa.select(row.stratum, sa.func.count()).where(*mine, held)
+        rows = await connection.execute(query.group_by(row.stratum))
+        return Counter({name or "": count for name, count in rows})
 
     @repeated
     async def stratify(self, enrolled: Enrolled, value: str) -> None:
@@ -125,8 +134,7 @@ class Experiments(Catalogue):
             own = Enrolment.study == self.study.id, Enrolment.experiment == experiment.id
             query = sa.select(sa.func.count()).where(*own, Enrolment.stratum == value)
             number = await connection.scalar(query) or 0
-            now = self.database.clock()
-            count = (await _held(connection, self.study.id, experiment.id, now))[value]
+            count = (await self._held(connection, experiment.id))[value]
             values: dict[str, Any] = {"stratum": value}
             if count >= experiment.quota.most.get(value, count + 1):
                 values["excluded"] = FULL
@@ -231,17 +239,3 @@ def _enrolled(experiment: Experiment, row: Any) -> Enrolled:
         completed=row.completed_at is not None,
         excluded=row.excluded or "",
     )
-
-
-async def _held(
-    connection: AsyncConnection, study: str, experiment: str, now: float
-) -> Counter[str]:
-    """Count by stratum, but for whom is turned away; "" is of those who have none yet."""
-    row = Enrolment
-    lately = sa.and_(row.at > now - HELD_SECONDS, row.completed_at.is_(None))
-    mine = row.study == study, row.experiment == experiment, row.excluded.is_(None)
-    query = sa.select(row.stratum, sa.func.count()).where(
-        *mine, sa.or_(row.completed_at.is_not(None), lately)
-    )
-    rows = await connection.execute(query.group_by(row.stratum))
-    return Counter({name or "": count for name, count in rows})
