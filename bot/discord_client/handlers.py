@@ -73,9 +73,8 @@ class Handlers:
                 return
             if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
-                who = replace(
-                    who, reply_to=await self._service.context.services.outbox.job_of(PLATFORM, name)
-                )
+                job = await self._service.context.services.outbox.job_of(PLATFORM, name)
+                who = replace(who, reply_to=job)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, messages, who)

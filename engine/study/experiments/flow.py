@@ -83,10 +83,9 @@ class Flow:
         if enrolled.experiment.annotators:
             return await self._annotators.draw(enrolled, step, person)
         if step.stimuli:
-            of = person, enrolled.experiment.id, step.kind, step.id
-            return await self._stimuli.draw(
-                enrolled, step, person, await self._exposures.number(*of)
-            )
+            name = enrolled.experiment.id
+            number = await self._exposures.number(person, name, step.kind, step.id)
+            return await self._stimuli.draw(enrolled, step, person, number)
         expert = enrolled.arms[0].expert if len(enrolled.arms) == 1 else ""
         passage = await self._passages.draw(person, expert)
         return (passage,) if passage else None

@@ -23,12 +23,11 @@ DEBRIEF = "debrief"  # the instrument, and question, by which it is on record th
 class Questionnaires(StudyService):
     def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
         """List the questions of an instrument, which is a step, in this unit's order."""
-        experiment = enrolled.experiment
-        step = experiment.step_named(instrument)
-        name = f"{experiment.id}|{instrument}|{enrolled.unit}"
-        questions = step.questions if step else ()
-        shuffle = step is not None and step.shuffle
-        return ordered(self._study.needed_key(), name, questions, shuffle=shuffle)
+        step = enrolled.experiment.step_named(instrument)
+        if step is None:
+            return ()
+        name = f"{enrolled.experiment.id}|{instrument}|{enrolled.unit}"
+        return ordered(self._study.needed_key(), name, step.questions, shuffle=step.shuffle)
 
     async def said(self, experiment: str, person: Person, about: str | None = None) -> Said:
         """Collect the last answers by (instrument, question), those about one thing too."""

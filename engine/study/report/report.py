@@ -46,13 +46,8 @@ def report_page(file: StudyFile, reading: Reading) -> str:
         "judgement": ("Judgement", judgements(tables)),
         "answers": ("Answers to questions", answers(tables)),
     }
-    return _page(
-        title=file.title,
-        lead=f"A study by {file.researcher}. For the team: some numbers may be of single people.",
-        facts=_facts(reading, tables),
-        findings=findings(tables),
-        sections={name: part for name, part in sections.items() if part[1]},
-    )
+    shown = {name: part for name, part in sections.items() if part[1]}
+    return _page(file, _facts(reading, tables), findings(tables), shown)
 
 
 def _facts(reading: Reading, tables: Tables) -> dict[str, str]:
@@ -69,12 +64,13 @@ def _facts(reading: Reading, tables: Tables) -> dict[str, str]:
 
 
 def _page(
-    title: str,
-    lead: str,
+    file: StudyFile,
     facts: Mapping[str, str],
     findings: Sequence[Finding],
     sections: Mapping[str, tuple[str, Sequence[Figure]]],
 ) -> str:
+    title = escape(file.title)
+    lead = f"A study by {file.researcher}. For the team: some numbers may be of single people."
     style, terms = (
         files("engine.study.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "terms.html")
@@ -95,8 +91,8 @@ def _page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p><dl>{tiles}</dl><nav>{links}</nav></header>"
+        f"<title>{title}</title><style>{style}</style></head><body>"
+        f"<header><h1>{title}</h1><p>{escape(lead)}</p><dl>{tiles}</dl><nav>{links}</nav></header>"
         f"<main>{_findings(findings)}{body}{terms}</main></body></html>\n"
     )
 
