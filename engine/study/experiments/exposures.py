@@ -15,7 +15,7 @@ from ulid import ULID
 from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.tables import ExperimentRow, Exposure, Vote
+from engine.study.experiments.tables import ExperimentRow, Exposure, Vote, choices
 from engine.study.study import StudyService
 from engine.study.tables import InteractionRow
 
@@ -253,12 +253,6 @@ def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[str |
     judged = Exposure.state == "voted", Exposure.void_reason == PRACTICE, sa.and_(*waiting)
     of = Exposure.study == study, Exposure.experiment == experiment, Exposure.step == step
     return sa.select(Exposure.item).where(*of, sa.or_(*judged))
-
-
-def choices(*where: sa.ColumnElement[bool]) -> sa.Select[str, list[dict[str, Any]], str]:
-    """Find exposures with their votes, in order: of those on the same one the last counts."""
-    votes = sa.select(Exposure.id, Exposure.shown, Vote.choice).join(Vote).where(*where)
-    return votes.order_by(Exposure.made_at, Exposure.id, Vote.at, Vote.id)
 
 
 def _step(row: Any, step: str) -> Any:

@@ -21,9 +21,8 @@ from engine.errors import SetupError
 from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
-from engine.study.experiments.exposures import choices
 from engine.study.experiments.questions import Strict
-from engine.study.experiments.tables import Exposure, ItemRow
+from engine.study.experiments.tables import Exposure, ItemRow, choices
 from engine.study.study import StudyService, mistake
 
 KINDS = ("real", "generated")

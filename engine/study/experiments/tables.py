@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -122,6 +123,12 @@ class Vote(OfStudy, Table):
     unblinded: Mapped[bool]
     seconds: Mapped[float]
     at: Mapped[float]
+
+
+def choices(*where: sa.ColumnElement[bool]) -> sa.Select[str, list[dict[str, Any]], str]:
+    """Find exposures with their votes, in order: of those on the same one the last counts."""
+    votes = sa.select(Exposure.id, Exposure.shown, Vote.choice).join(Vote).where(*where)
+    return votes.order_by(Exposure.made_at, Exposure.id, Vote.at, Vote.id)
 
 
 class QuestionnaireAnswer(OfStudy, Table):

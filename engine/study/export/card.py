@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.plan.cards import Registry
 from engine.study.disclosure.scrub import KINDS
 from engine.study.export.codebook import FILES, Tables, table_words
-from engine.study.export.consort import UNIT_FLOW, flow_json, numbers, unit_flow
-from engine.study.export.dataset import Flow
+from engine.study.export.consort import UNIT_FLOW, Flow, flow_json, numbers, unit_flow
 from engine.study.export.derived_columns import files_of
 from engine.study.export.schema import table, text_of
 from engine.study.export.table_files import iso

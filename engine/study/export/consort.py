@@ -2,15 +2,24 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables
-from engine.study.export.dataset import Flow
 
 UNIT_FLOW = (
     "experiment", "arm", "allocated", "left, erased", "left, kept unused", "completed", "excluded",
     "to analyse", "why excluded",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Count people and rows; `units` by arm: allocated, erased, and of people who left (CONSORT)."""
+
+    people: Mapping[str, Any]
+    interactions: Mapping[str, Any]
+    units: Mapping[tuple[str, str], tuple[int, int, int]]
 
 
 def unit_flow(tables: Tables, flow: Flow) -> list[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.ledger.transactions import Database
 from engine.study import tables as t
 from engine.study.export.codebook import SOURCES, Row, Tables, columns
+from engine.study.export.consort import Flow
 from engine.study.export.derived_columns import derive
 
 
@@ -27,15 +28,6 @@ class Person:
 
     name: str
     excerpts: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """Count people and rows; `units` by arm: allocated, erased, and of people who left (CONSORT)."""
-
-    people: Mapping[str, Any]
-    interactions: Mapping[str, Any]
-    units: Mapping[tuple[str, str], tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,7 @@
 from collections import Counter
 
 from engine.study.export.codebook import Tables
-from engine.study.export.consort import UNIT_FLOW, flow_json, numbers, unit_flow
-from engine.study.export.dataset import Flow
+from engine.study.export.consort import UNIT_FLOW, Flow, flow_json, numbers, unit_flow
 from engine.study.report.figures import Figure, bars
 
 
