@@ -55,11 +55,11 @@ KINDS = ("ring", "tiara", "necklace", "brooch", "pendant", "earrings", "coronet"
 OPAL_FIRE = ([0.15, 0.55, 0.85], [0.25, 0.80, 0.45], [0.95, 0.50, 0.25], [0.60, 0.40, 0.85])
 
 
-def texture(picture: Picture, *, raw: bool = True) -> dict[str, Any]:
+def texture(picture: Picture) -> dict[str, Any]:
     """Tile a bitmap of values (H, W) or colours (H, W, 3)."""
     shaped = picture if picture.ndim == 3 else picture[..., None]
     bitmap = mi.Bitmap(np.ascontiguousarray(shaped, dtype=np.float32))
-    return {"type": "bitmap", "bitmap": bitmap, "raw": raw, "wrap_mode": "repeat"}
+    return {"type": "bitmap", "bitmap": bitmap, "raw": True, "wrap_mode": "repeat"}
 
 
 def new_metal(metal: str, rough: float) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from training.renders import shapes
 from training.renders.design import FLAT, Design
+from training.renders.materials import SOLIDS
 from training.renders.shapes import Array, Mesh, Vector
 
-CABOCHONS = ("turquoise", "coral", "jet", "lapis lazuli", "jade", "opal", "pearl")
 FRONT = (0.0, -1.0, 0.12)
 BACK = 0.3  # facing further away than this, a stone would only show its setting
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # the plane of x and y, stood up
@@ -106,12 +106,12 @@ class Piece:
             self.bead(at, radius, stones)
 
     def plate(
-        self, shape: str, at: Vector, size: float, face: Vector = FRONT,
-        up: Vector = (0, 0, 1), *, wide: float = 1.0, dome: float = 0.1,
+        self, shape: str, at: Vector, size: float, face: Vector = FRONT, *, wide: float = 1.0,
+        dome: float = 0.1,
     ) -> None:  # fmt: skip
         """Add a plaque with a rim: engraved, enamelled, or of filigree, as the design says."""
         rim = shapes.outline(shape, 40) * [wide * size, size]
-        axes, design = shapes.frame(face, up), self.design
+        axes, design = shapes.frame(face), self.design
         edge = np.concatenate([shapes.fine(rim), np.zeros((97, 1))], 1)
         border = shapes.tube(edge * 0.98, 0.055 * size + 0.012, 7, True)
         if design.filigree:
@@ -141,17 +141,17 @@ class Piece:
                 self.add(shapes.tube(path, thin, 6).placed(at, axes))
 
     def stone(
-        self, at: Vector, size: float, name: str = "", face: Vector = FRONT,
-        up: Vector = (0, 0, 1), cut: str = "", setting: str = "",
+        self, at: Vector, size: float, name: str = "", face: Vector = FRONT, cut: str = "",
+        setting: str = "",
     ) -> None:  # fmt: skip
         """Set a stone: faceted if clear, a cabochon if opaque; the main one where none is named."""
         name = name or self.design.stone
         cut = cut or (self.design.cut if name == self.design.stone else "round")
-        axes = size * shapes.frame(face, up)
+        axes = size * shapes.frame(face)
         where = np.asarray(at, float)
         if name == "pearl":
             self.bead(where + 0.25 * axes[:, 2], 0.92 * size, name)
-        elif name in CABOCHONS:
+        elif name in SOLIDS:
             self.add(shapes.cabochon(cut).placed(where, axes), f"stone:{name}")
         else:
             self.add(
@@ -181,10 +181,5 @@ class Piece:
 
 def _cup(edge: Array) -> Mesh:
     scales, depth = np.array([1.0, 0.9, 0.5, 0.0]), np.array([0.02, -0.3, -0.6, -0.62])
-    points = np.concatenate(
-        [
-            edge[:, None, :2] * scales[None, :, None],
-            np.broadcast_to(depth[:, None], (len(edge), 4, 1)),
-        ], -1,
-    )  # fmt: skip
+    points = shapes.rings(edge[:, :2], scales, depth)
     return shapes.grid(points, points[..., :2], (True, False))

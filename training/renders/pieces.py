@@ -7,6 +7,7 @@ import numpy as np
 
 from training.renders import shapes
 from training.renders.crowns import coronet, tiara
+from training.renders.materials import SOLIDS
 from training.renders.piece import BACK, UPRIGHT, Piece, above, on, upright
 
 Builder = Callable[[Piece], None]
@@ -45,7 +46,7 @@ def necklace(p: Piece) -> None:
     path = np.stack([1.3 * np.cos(a), 0 * a, 0.95 + 1.5 * np.sin(a)], 1)
     form, d = p.design.form, p.design
     if form == "beads":
-        p.beads(path, 0.1, 2.0, d.stone if d.stone in STRUNG else d.second_stone)
+        p.beads(path, 0.1, 2.0, d.stone if d.stone in SOLIDS else d.second_stone)
     elif form == "chain":
         p.chain(path, p.rng.uniform(0.075, 0.11))
     else:
@@ -65,9 +66,6 @@ def necklace(p: Piece) -> None:
         p.stone((0, -0.2, -0.98), 0.22)
     else:
         p.stone(low, p.rng.uniform(0.24, 0.3))
-
-
-STRUNG = ("pearl", "turquoise", "coral", "jet", "lapis lazuli", "jade", "opal")
 
 
 def brooch(p: Piece) -> None:

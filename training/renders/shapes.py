@@ -119,25 +119,24 @@ def circle(radius: float, count: int = 48, start: float = 0.0, end: float = 2 * 
 
 
 def band(
-    radius: float, height: float, thick: float, *, dome: float = 0.3,
-    start: float = 0.0, end: float = 2 * np.pi, count: int = 96,
-) -> Mesh:  # fmt: skip
+    radius: float, height: float, thick: float, *, start: float = 0.0, end: float = 2 * np.pi
+) -> Mesh:
     """Bend a hoop of flat section around z: its outer face bears one height of the pattern."""
     t = np.linspace(-1, 1, 9)
-    outer = np.stack([radius + dome * thick * (1 - t**2), t * height / 2], 1)
+    outer = np.stack([radius + 0.3 * thick * (1 - t**2), t * height / 2], 1)
     corner = np.array([[-0.3, 0.04], [-0.85, 0.04], [-1.0, 0.0]]) * [thick, height]
     top = np.add(corner, (radius, height / 2))
     section = np.concatenate([outer, top, top[::-1] * [1, -1], outer[:1]])
-    angles = np.linspace(start, end, count + 1)
+    angles = np.linspace(start, end, 97)
     across = np.concatenate([(t + 1) / 2, np.linspace(1.1, 2, len(section) - 9)])
-    points = np.stack(
-        [
-            np.outer(np.cos(angles), section[:, 0]), np.outer(np.sin(angles), section[:, 0]),
-            np.broadcast_to(section[:, 1], (len(angles), len(section))),
-        ], -1,
-    )  # fmt: skip
     uv = np.stack(np.meshgrid(angles * radius / height, across, indexing="ij"), -1)
-    return grid(points, uv, (end - start > 6.28, True))
+    return grid(turned(angles, *section.T), uv, (end - start > 6.28, True))
+
+
+def turned(angles: Array, radii: Array, heights: Array) -> Array:
+    """Turn a profile (N) around z: points (angles, N, 3)."""
+    x, y = np.outer(np.cos(angles), radii), np.outer(np.sin(angles), radii)
+    return np.stack([x, y, np.broadcast_to(heights, x.shape)], -1)
 
 
 def outline(shape: str, count: int = 16) -> Array:
@@ -184,6 +183,12 @@ def fine(rim: Array, count: int = 96) -> Array:
     return np.stack([np.interp(places, far, closed[:, k]) for k in (0, 1)], 1)
 
 
+def rings(rim: Array, scales: Array, depth: Array) -> Array:
+    """Repeat a rim (N, 2) at each scale, and at its depth: points (N, scales, 3)."""
+    flat = rim[:, None, :] * scales[:, None]
+    return np.concatenate([flat, np.broadcast_to(depth[:, None], (*flat.shape[:2], 1))], -1)
+
+
 def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
     """Cut a plaque in the plane of x and y with bevelled edges, its face towards +z."""
     rim = fine(rim)
@@ -192,9 +197,8 @@ def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
     scales = np.array([0.0, 0.3, 0.6, 0.8, inset, (1 + inset) / 2, 1.0, 1.0, 0.9])
     depth = np.array([0, 0, 0, 0, 0, -0.15, -0.5, -1.0, -1.0]) * thick
     depth[:5] += dome * (1 - (scales[:5] / inset) ** 2)
-    flat = rim[:, None, :] * scales[None, :, None]
-    points = np.concatenate([flat, np.broadcast_to(depth[:, None], (*flat.shape[:2], 1))], -1)
-    mesh = grid(points[::-1], flat[::-1] / size, (True, False))  # turned, so that +z is outside
+    points = rings(rim, scales, depth)[::-1]  # turned, so that +z is outside
+    mesh = grid(points, points[..., :2] / size, (True, False))
     mesh.normals[:: len(scales)] = (0, 0, 1)  # the middle, where all rows meet
     return mesh
 
@@ -203,12 +207,7 @@ def bead(squash: float = 1.0, around: int = 14) -> Mesh:
     """Make a ball of unit radius; squashed along z it is a cabochon."""
     a = np.linspace(0, 2 * np.pi, around + 1)
     b = np.linspace(-np.pi / 2, np.pi / 2, around // 2 + 2)
-    ball = np.stack(
-        [
-            np.outer(np.cos(a), np.cos(b)), np.outer(np.sin(a), np.cos(b)),
-            np.broadcast_to(np.sin(b), (len(a), len(b))),
-        ], -1,
-    )  # fmt: skip
+    ball = turned(a, np.cos(b), np.sin(b))
     uv = np.stack(np.meshgrid(a / np.pi, b / np.pi, indexing="ij"), -1)
     made = grid(ball * [1, 1, squash], uv, (True, False))
     normals = ball.reshape(-1, 3) / [1, 1, squash]
@@ -219,11 +218,8 @@ def bead(squash: float = 1.0, around: int = 14) -> Mesh:
 def cabochon(shape: str) -> Mesh:
     rim = fine(outline(shape, 32), 40)
     rise = np.linspace(0, np.pi / 2, 8)
-    flat = rim[:, None, :] * np.cos(rise)[None, :, None]
-    points = np.concatenate(
-        [flat, np.broadcast_to(0.55 * np.sin(rise)[:, None], (*flat.shape[:2], 1))], -1
-    )
-    mesh = grid(points, flat, (True, False))
+    points = rings(rim, np.cos(rise), 0.55 * np.sin(rise))
+    mesh = grid(points, points[..., :2], (True, False))
     mesh.normals[len(rise) - 1 :: len(rise)] = (0, 0, 1)
     return mesh
 
