@@ -8,6 +8,7 @@ import typer
 from PIL import Image
 from rich.console import Console
 
+from training.images.drawing.grid import save_png, sheet
 from training.images.evaluation import report
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.run import stage
@@ -31,11 +32,10 @@ def evaluate_image(
     judge: Path | None = None,
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    from training.images.drawing.grid import save_png
-    from training.images.evaluation.measures import WRITERS, measures_of
+    from training.images.evaluation.measures import WRITERS, Measures
 
     told("loading")
-    measures = measures_of(recipe, run, base, told, judge)
+    measures = Measures(recipe, run, base, told, judge)
     wishes, pairs = measures.side_by_side()
     folder = run / "evaluation"
     save_png(before_after(wishes, pairs), folder / report.SHEET)
@@ -55,8 +55,6 @@ def evaluate_image(
 def before_after(
     wishes: "Sequence[DrawRequest]", pairs: dict[str, list[Image.Image]]
 ) -> Image.Image:
-    from training.images.drawing.grid import sheet
-
     rows: dict[str, list[Image.Image]] = {}
     for wish, base, lora in zip(wishes, pairs["base"], pairs["lora"], strict=True):
         rows.setdefault(wish.prompt, []).extend((base, lora))
@@ -67,8 +65,6 @@ def before_after(
 
 def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:
     """Show the pictures nearest to training pictures, in a folder that goes when these must."""
-    from training.images.drawing.grid import save_png, sheet
-
     pictures = measures.pictures
     stamp_until(path.parent, pictures.due)
     found = zip(memory["similarity"], memory["nearest"], drawn, strict=True)

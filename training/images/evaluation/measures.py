@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from engine.backends.diffusion.pipeline import tile
 from engine.weights.picture_lora import check_lora
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
-from training.images.data.folder import Picture, Pictures, open_picture, read_folder
+from training.images.data.folder import Picture, open_picture, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples, words_of
 from training.images.drawing.generation import DrawRequest, draw, without_lora
@@ -43,24 +42,39 @@ NECKLACE = (
 )
 
 
-@dataclass(kw_only=True)
 class Measures:
-    recipe: ImageRecipe
-    run: Path
-    pipeline: Any
-    pictures: Pictures
-    resolution: int
-    device: Any
-    told: Callable[[str], None]
-    judge: RenderJudge | None
+    def __init__(
+        self,
+        recipe: ImageRecipe,
+        run: Path,
+        base: Path | None,
+        told: Callable[[str], None],
+        judge: Path | None,
+    ) -> None:
+        """Load a run's LoRA upon its base; raises NotPublished when the run has none."""
+        folder = Path(recipe.data.folder).expanduser()
+        require_image_training(recipe, folder)
+        if not (run / "lora" / WEIGHTS).is_file():
+            raise NotPublished(
+                f"{recipe.run.name} has no LoRA yet. Run `python -m training.train_image` first."
+            )
+        check_lora(run / "lora")
+        self.recipe, self.run, self.told = recipe, run, told
+        self.pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+        self.pipeline: Any = load_pipeline(recipe, base)
+        self.resolution = resolution_of(recipe, self.pipeline)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.pipeline.load_lora_weights(run / "lora", weight_name=WEIGHTS, adapter_name="lora")
+        self.pipeline.to(self.device)
+        self.judge = RenderJudge(judge) if judge else None
 
     @cached_property
     def train(self) -> list[Image.Image]:
-        return [thumbnail(picture) for picture in self.pictures.train]
+        return [small(open_picture(picture.path)) for picture in self.pictures.train]
 
     @cached_property
     def held(self) -> list[Image.Image]:
-        return [thumbnail(picture) for picture in self.pictures.held_out]
+        return [small(open_picture(picture.path)) for picture in self.pictures.held_out]
 
     def held_out(self) -> dict[str, Any]:
         """Measure the held-out loss of base and LoRA, whole and by timestep; empty without pictures."""
@@ -159,10 +173,6 @@ def fine_detail(pictures: Iterable[Image.Image]) -> float:
     return float(np.mean(lost))
 
 
-def thumbnail(picture: Picture) -> Image.Image:
-    return small(open_picture(picture.path))
-
-
 def small(picture: Image.Image) -> Image.Image:
     """Copy a picture, its longer side at most SIDE pixels."""
     made = picture.copy()
@@ -173,36 +183,3 @@ def small(picture: Image.Image) -> Image.Image:
 def prompts_of(recipe: ImageRecipe) -> tuple[str, ...]:
     own = (recipe.data.instance_prompt, *recipe.validation.prompts)
     return tuple(dict.fromkeys((BRACELET, NECKLACE, *own)))
-
-
-def measures_of(
-    recipe: ImageRecipe,
-    run: Path,
-    base: Path | None,
-    told: Callable[[str], None],
-    judge: Path | None,
-) -> Measures:
-    """Load a run's LoRA upon its base; raises NotPublished when the run has none."""
-    folder = Path(recipe.data.folder).expanduser()
-    require_image_training(recipe, folder)
-    if not (run / "lora" / WEIGHTS).is_file():
-        raise NotPublished(
-            f"{recipe.run.name} has no LoRA yet. Run `python -m training.train_image` first."
-        )
-    check_lora(run / "lora")
-    pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
-    pipeline = load_pipeline(recipe, base)
-    resolution = resolution_of(recipe, pipeline)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline.load_lora_weights(run / "lora", weight_name=WEIGHTS, adapter_name="lora")
-    pipeline.to(device)
-    return Measures(
-        recipe=recipe,
-        run=run,
-        pipeline=pipeline,
-        pictures=pictures,
-        resolution=resolution,
-        device=device,
-        told=told,
-        judge=RenderJudge(judge) if judge else None,
-    )
