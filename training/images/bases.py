@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from engine.backends.diffusion.pipeline import open_pipeline, open_vae
 from engine.settings import read_settings
 from engine.weights.bases import fetch_pipeline, find_base, pinned
-from engine.weights.picture_layers import PARTS, layers_of
-from engine.weights.picture_lora import DOWN, SIZE, UP, read_lora
+from engine.weights.picture_layers import PARTS, Place, layers_of
+from engine.weights.picture_lora import DOWN, SIZE, UP, Halves, read_lora
 from training.errors import BadRecipe
 from training.images.recipe import ImageRecipe
 from training.images.tables import ImageLora
@@ -17,10 +18,6 @@ from training.text.bases import compute_type, lora_config
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, StableDiffusionXLPipeline
-    from torch import Tensor
-
-    from engine.weights.picture_layers import Place
-    from engine.weights.picture_lora import Halves
 
 ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 TARGETS = {
@@ -85,7 +82,7 @@ def adapted(pipeline: Any) -> dict[str, Any]:
     return {part: model for part, model in parts.items() if getattr(model, "peft_config", None)}
 
 
-def trained_weights(pipeline: Any) -> dict[str, "Tensor"]:
+def trained_weights(pipeline: Any) -> dict[str, Tensor]:
     return {
         f"{part}.{name}": weight
         for part, model in adapted(pipeline).items()
@@ -132,7 +129,7 @@ def _adapt(model: Any, lora: ImageLora, targets: tuple[str, ...]) -> None:
         ) from error
 
 
-def _begin(pipeline: Any, updates: "dict[Place, Halves]") -> None:
+def _begin(pipeline: Any, updates: dict[Place, Halves]) -> None:
     """Fill the fresh LoRA with another's updates; ranks that it does not fill stay without effect."""
     for (part, layer), half in updates.items():
         module = getattr(pipeline, part).get_submodule(layer)

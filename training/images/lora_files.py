@@ -11,7 +11,12 @@ import math
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor
 
 from engine.weights.picture_layers import CLIP, PARTS
 from engine.weights.picture_lora import SETTINGS
@@ -19,9 +24,6 @@ from training.images.bases import adapted
 from training.images.recipe import ImageRecipe
 from training.images.tables import ImageLora
 from training.run.recipe import placeless
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 KOHYA = "kohya.safetensors"
@@ -87,9 +89,7 @@ def modelspec(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, Any]:
         "modelspec.trigger_phrase": recipe.expert.token or recipe.data.instance_prompt,
         "modelspec.usage_hint": recipe.expert.prompt,
         "modelspec.resolution": f"{facts['resolution']}x{facts['resolution']}",
-        "modelspec.prediction_type": {"v_prediction": "v", "epsilon": "epsilon"}.get(
-            facts["prediction"], facts["prediction"]
-        ),
+        "modelspec.prediction_type": facts["prediction"].replace("v_prediction", "v"),
     }
 
 
@@ -110,8 +110,6 @@ def save_lora(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
 
 def save_kohya(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
     """Write the file for kohya's tools, with the alpha that was trained with in each module."""
-    import torch
-
     made: dict[str, Tensor] = {}
     for part, model in adapted(pipeline).items():
         for name, module in model.named_modules():
@@ -125,14 +123,12 @@ def save_kohya(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
     save_weights(made, folder / KOHYA, marks)
 
 
-def save_weights(tensors: "dict[str, Tensor]", path: Path, marks: dict[str, str]) -> None:
+def save_weights(tensors: dict[str, Tensor], path: Path, marks: dict[str, str]) -> None:
     """Write a file with marks and the hashes that kohya's tools and ModelSpec know it by.
 
     Both are of the weights behind the header; kohya's older one is of a fixed place in a file that
     holds only its own marks.
     """
-    from safetensors.torch import save, save_file
-
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     body = save(whole, {name: marks[name] for name in marks if name.startswith("ss_")})
     weights = sha256(body[8 + int.from_bytes(body[:8], "little") :]).hexdigest()
@@ -146,17 +142,12 @@ def save_weights(tensors: "dict[str, Tensor]", path: Path, marks: dict[str, str]
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
     with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
 
 
 def copy_lora(source: Path, path: Path, half: bool) -> None:
     """Copy a LoRA's file and what it says of itself; `half` stores it in fp16, alphas excepted."""
-    import torch
-    from safetensors.torch import load_file
-
     kind = torch.float16 if half else torch.float32
     weights = {
         name: tensor if name.endswith(".alpha") else tensor.to(kind)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.files import whole_file
@@ -29,11 +32,8 @@ class Cache:
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def have(self, key: str, make: "Callable[[], dict[str, Tensor]]") -> "dict[str, Tensor]":
+    def have(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Read an entry, after making one that cannot be read."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file, save_file
-
         path = self.path(key)
         try:
             return load_file(path)
@@ -86,8 +86,6 @@ class Latents:
 
 def pixels_of(path: Path, cut: Cut) -> Tensor:
     """Cut a picture as (3, H, W) floats in -1..1."""
-    from PIL import Image
-
     height, width = cut.resized
     picture = open_picture(path).resize((width, height), Image.Resampling.LANCZOS)
     top, left = cut.corner

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from training.errors import BadRecipe
 from training.judge_jewellery import PROPERTIES, SIDE, likeliest, network
@@ -16,9 +18,6 @@ class RenderJudge:
 
     def __init__(self, weights: Path) -> None:
         """Load the judge; raises BadRecipe when `weights` are not the judge's."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         self.network = network().eval()
         try:
             self.network.load_state_dict(load_file(weights))
