@@ -98,22 +98,18 @@ class Words:
 
 def words_of(picture: Picture, tokenizers: Sequence[Any]) -> Words:
     """Choose the first of its captions that fits whole; else the first, with what is cut off."""
-    for caption in picture.captions:
-        if not cut_of(caption, tokenizers):
-            return Words(caption)
-    return Words(picture.captions[0], cut_of(picture.captions[0], tokenizers))
+    words = [Words(caption, cut_of(caption, tokenizers)) for caption in picture.captions]
+    return next((word for word in words if not word.cut), words[0])
 
 
 def cut_of(caption: str, tokenizers: Sequence[Any]) -> str:
     """Give the end of a caption that is beyond the encoders' window; empty when all of it fits."""
-    longest = ""
+    ends: list[str] = []
     for tokenizer in tokenizers:
         ids = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
         room = tokenizer.model_max_length - 2  # for the marks of beginning and end
-        if len(ids) > room:
-            lost = tokenizer.decode(ids[room:]).strip()
-            longest = max(longest, lost, key=len)
-    return longest
+        ends.append(tokenizer.decode(ids[room:]).strip())
+    return max(ends, key=len)
 
 
 def told_of(words: Sequence[Words]) -> str:
