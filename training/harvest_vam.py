@@ -8,7 +8,7 @@ import typer
 
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
-from training.museum.harvester import DATA, Harvester, alone, harvest, harvester_of, reasons
+from training.museum.harvester import DATA, Harvester, alone, harvest, reasons
 from training.run.expiry import guard
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
@@ -66,7 +66,7 @@ def main(
 
 def plan(recipe: HarvestRecipe, run: Path) -> None:
     with alone(run):
-        parts = harvester_of(recipe, run)
+        parts = Harvester(recipe, run)
         objects = parts.search()
     pictures = sum(1 for found, _ in objects if found.base)
     calls = 3 * pictures  # a record, a size and a picture each
@@ -83,7 +83,7 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
 def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
     findings = verify_folder(run / DATA)
     if not offline:
-        parts = harvester_of(recipe, run)
+        parts = Harvester(recipe, run)
         etags = {name: facts["etag"] for name, facts in parts.pictures.facts.items()}
         findings |= verify_museum(run / DATA, parts.pictures.client, etags)
     for kind, names in findings.items():

@@ -12,7 +12,7 @@ from engine.files import write_json
 from training.errors import BadCorpus
 from training.museum.api import MuseumClient
 from training.museum.harvest_recipe import HarvestRecipe
-from training.museum.metadata_rows import LOCK, RIGHTS
+from training.museum.metadata_rows import LOCK
 from training.museum.retention import rows_here
 from training.web.http_client import release
 
@@ -22,13 +22,6 @@ Findings = dict[str, list[str]]
 
 def moment(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).isoformat()
-
-
-def write_rights(data: Path, recipe: HarvestRecipe) -> None:
-    """Lay the rights beside the pictures, so that no other recipe can forget them."""
-    data.mkdir(parents=True, exist_ok=True)
-    rights = recipe.rights.model_dump(mode="json")
-    write_json(data / RIGHTS, rights | {"retention_days": recipe.retention_days})
 
 
 def root_of(files: dict[str, str]) -> str:
@@ -92,11 +85,10 @@ def verify_folder(data: Path) -> Findings:
     found: Findings = {"missing": [], "altered": [], "expired": []}
     for name, digest in files.items():
         path = data / name
-        if path.exists():
-            if sha256(path.read_bytes()).hexdigest() != digest:
-                found["altered"].append(name)
-        else:
+        if not path.exists():
             found["expired" if name in pruned else "missing"].append(name)
+        elif sha256(path.read_bytes()).hexdigest() != digest:
+            found["altered"].append(name)
     return found
 
 

@@ -7,20 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
 
+from engine.files import write_json
 from engine.lock import owners_pid, take_lock
 from training.errors import BadCorpus, TrainingError
 from training.museum.api import Museum, MuseumClient
-from training.museum.dataset import DROPPED, moment, write_lock, write_rights
+from training.museum.dataset import DROPPED, moment, write_lock
 from training.museum.downloads import Facts, NoPicture, Pictures, file_name
 from training.museum.duplicates import without_duplicates
 from training.museum.harvest_recipe import HarvestRecipe
-from training.museum.metadata_rows import METADATA
+from training.museum.metadata_rows import METADATA, RIGHTS
 from training.museum.records import Found, ImageMeta, facts_of, meta_of
 from training.run.expiry import stamp
 from training.run.json_lines import write_lines
@@ -37,17 +37,21 @@ ITEM = "https://collections.vam.ac.uk/item/{}/"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(slots=True)
 class Harvester:
-    recipe: HarvestRecipe
-    museum: Museum
-    pictures: Pictures
-    since: float  # when the oldest of the answers came, at the earliest
-    dropped: list[dict[str, str]] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    counts: dict[str, int] = field(default_factory=dict)  # hits by term
-    rows: list[Row] = field(default_factory=list)
-    root: str = ""
+    def __init__(self, recipe: HarvestRecipe, run: Path) -> None:
+        """Build the parts; raw answers lie in a folder that is deleted when due."""
+        pace = recipe.harvest.seconds_between
+        client = MuseumClient(pace, pace if recipe.harvest.local else FIRST_RETRY)
+        due = stamp(run / ANSWERS, recipe.retention_days * 24, time.time())
+        self.since = due - recipe.retention_days * 86400  # the oldest answer came then, or later
+        self.recipe = recipe
+        self.museum = Museum(recipe.harvest, run / ANSWERS, client)
+        self.pictures = Pictures(run / DATA, run / JOURNAL, client)
+        self.dropped: list[dict[str, str]] = []
+        self.seen: set[str] = set()
+        self.counts: dict[str, int] = {}  # hits by term
+        self.rows: list[Row] = []
+        self.root = ""
 
     def search(self) -> list[tuple[Found, tuple[str, ...]]]:
         """List every object once with the terms that found it, by number."""
@@ -106,24 +110,13 @@ class Harvester:
         return facts
 
 
-def harvester_of(recipe: HarvestRecipe, run: Path) -> Harvester:
-    """Build the parts; raw answers lie in a folder that is deleted when due."""
-    pace = recipe.harvest.seconds_between
-    client = MuseumClient(pace, pace if recipe.harvest.local else FIRST_RETRY)
-    due = stamp(run / ANSWERS, recipe.retention_days * 24, time.time())
-    return Harvester(
-        recipe,
-        Museum(recipe.harvest, run / ANSWERS, client),
-        Pictures(run / DATA, run / JOURNAL, client),
-        due - recipe.retention_days * 86400,
-    )
-
-
 def harvest(recipe: HarvestRecipe, run: Path) -> Harvester:
     """Fill the data folder; a second call fetches only what is missing."""
     with alone(run):
-        write_rights(run / DATA, recipe)
-        parts = harvester_of(recipe, run)
+        # Beside the pictures, so that no other recipe can forget them.
+        rights = recipe.rights.model_dump(mode="json")
+        write_json(run / DATA / RIGHTS, rights | {"retention_days": recipe.retention_days})
+        parts = Harvester(recipe, run)
         for found, terms in track(parts.search(), "fetching pictures"):
             try:
                 parts.rows.append(parts.fetch(found, terms))
