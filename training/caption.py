@@ -51,7 +51,7 @@ def main(
                 captioner = Captioner(table, TrainingSettings())
                 purse = purse_of(table, max_usd, journal.dollars)
                 require_agreement(len(waiting), purse, table, yes)
-                over = ask(waiting, captioner, journal, purse, table)
+                over = ask(waiting, captioner, journal, purse)
         finally:  # what came before a fault is written all the same
             facts = write_captions(folder, questions, journal, table)
         facts |= {"captioner": "openai", "dollars": round(journal.dollars, 6)}

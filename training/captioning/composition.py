@@ -81,10 +81,8 @@ def head(description: Description) -> str:
     kind = cleaned(description.object_type) or "piece of jewellery"
     materials = [part for text in description.materials if (part := cleaned(text))]
     named = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
-    if not materials:
-        return named
-    most, last = materials[:-1], materials[-1]
-    return f"{named} of {', '.join(most)} and {last}" if most else f"{named} of {last}"
+    listed = " and ".join(filter(None, (", ".join(materials[:-1]), *materials[-1:])))
+    return f"{named} of {listed}" if listed else named
 
 
 def cleaned(text: str) -> str:

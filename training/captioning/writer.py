@@ -57,14 +57,9 @@ def answer_in(row: dict[str, Any]) -> Answer:
     return answer
 
 
-def ask(
-    questions: list[Question],
-    captioner: Captioner,
-    journal: Journal,
-    purse: Purse,
-    table: CaptionTable,
-) -> bool:
+def ask(questions: list[Question], captioner: Captioner, journal: Journal, purse: Purse) -> bool:
     """Ask a few at a time, and keep each answer; tells whether the limit held some back."""
+    table = captioner.table
     most = purse.price(MOST_IN, table.most_tokens)
     outcomes: list[str] = []
     with Progress() as progress, ThreadPoolExecutor(table.concurrency) as pool:
