@@ -9,7 +9,7 @@ import psutil
 if TYPE_CHECKING:
     import torch
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OF_CGROUP = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
 RAN_OUT = ("out of memory", "allocate memory", "not enough memory", "Storage size calculation")
 
 
@@ -22,10 +22,8 @@ def free_bytes(device: "torch.device", cgroup: Path = CGROUP) -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = int(psutil.virtual_memory().available)
     with suppress(OSError, ValueError):  # no cgroup of version 2, or "max": no limit
-        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
-        free = min(
-            free, max(0, limit - int((cgroup / "memory.current").read_text(encoding="ascii")))
-        )
+        limit, used = (int((cgroup / name).read_text(encoding="ascii")) for name in OF_CGROUP)
+        free = min(free, max(0, limit - used))
     return free
 
 

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from engine.backends.memory import is_out_of_memory
 from engine.errors import PasticheError
 from training.errors import TrainingError, TrainingStopped
 from training.museum.retention import prune_all
@@ -83,13 +84,9 @@ def say(line: str) -> None:
 @contextmanager
 def memory_told(told: str) -> Iterator[None]:
     """Turn any kind of running out of memory into one message that says what to lower."""
-    import torch
-
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise TrainingStopped(told) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise TrainingStopped(told) from error
-        raise
