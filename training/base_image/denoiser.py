@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
@@ -115,21 +116,16 @@ class Speller:
     def __init__(self, folder: Path):
         names = ("tokenizer", "tokenizer_2")
         self.tokenizers = [CLIPTokenizer.from_pretrained(folder / name) for name in names]
-        self._known: dict[str, tuple[list[int], list[int]]] = {}
+        self._known: dict[str, list[list[int]]] = {}
 
     def __call__(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        rows = [self._ids(caption) for caption in captions]
-        return torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows])
+        first, second = zip(*map(self._ids, captions), strict=True)
+        return torch.tensor(first), torch.tensor(second)
 
-    def _ids(self, caption: str) -> tuple[list[int], list[int]]:
+    def _ids(self, caption: str) -> list[list[int]]:
         if caption not in self._known:
-            first, second = (
-                tokenizer(
-                    caption, padding="max_length", max_length=POSITIONS, truncation=True
-                ).input_ids
-                for tokenizer in self.tokenizers
-            )
-            self._known[caption] = (first, second)
+            asked: Any = {"padding": "max_length", "max_length": POSITIONS, "truncation": True}
+            self._known[caption] = [spell(caption, **asked).input_ids for spell in self.tokenizers]
         return self._known[caption]
 
     def strange(self, count: int, seed: int) -> tuple[str, ...]:
@@ -284,7 +280,7 @@ def pipeline(model: Conditioned, coder: WithPreview, speller: Speller) -> Stable
 def drawn(made: StableDiffusionXLPipeline, prompts: list[str], seed: int) -> Tensor:
     """Draw pictures (N, 3, H, W) in -1..1 of the prompts, one seed after the other."""
     size = made.unet.config.sample_size * DOWN
-    pictures = made(
+    pictures: Tensor = made(
         prompt=prompts,
         width=size,
         height=size,
@@ -293,5 +289,4 @@ def drawn(made: StableDiffusionXLPipeline, prompts: list[str], seed: int) -> Ten
         generator=[torch.Generator().manual_seed(seed + place) for place in range(len(prompts))],
         output_type="pt",
     ).images
-    found: Tensor = pictures.float() * 2 - 1
-    return found
+    return pictures.float() * 2 - 1

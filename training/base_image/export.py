@@ -29,10 +29,8 @@ def export(
         for name in ("tokenizer", "tokenizer_2"):  # exactly the files that they came from
             shutil.rmtree(part / name)
             shutil.copytree(tokenizers / name, part / name)
-        weight = coder.preview.weight.detach()[:, :, 0, 0] / scaling
-        bias = coder.preview.bias
-        assert bias is not None
-        found = {"weight": weight.tolist(), "bias": bias.detach().tolist()}
+        weight, bias = (each.detach() for each in coder.preview.parameters())
+        found = {"weight": (weight[:, :, 0, 0] / scaling).tolist(), "bias": bias.tolist()}
         write_json(part / PREVIEW, found)
         write_json(part / WORDS, list(vocabulary()))
         for path in part.rglob("*.safetensors"):

@@ -30,8 +30,7 @@ def views_of(
     recipe: BaseRecipe, model: WithPreview, pictures: Collection, count: int, path: Path
 ) -> Views:
     if path.is_file():
-        kept = torch.load(path, weights_only=True)
-        return Views(kept["latents"], kept["time_ids"], float(kept["scaling"]))
+        return Views(**torch.load(path, weights_only=True))
     size, rng = recipe.pictures.size, np.random.default_rng([recipe.seed, 2])
     latents, times = [], []
     for view in range(count):
