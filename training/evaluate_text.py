@@ -11,18 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from training.run import stage
 from training.run.evaluation import command_line, next_line, sets_of, write_report
 from training.run.recipe import load_recipe, placeless
 from training.run.record import digest_of_file, note_stage
-from training.run.stage import (
-    BaseFolder,
-    Changes,
-    RunsFolder,
-    open_run,
-    require_extra,
-    run_stage,
-    say,
-)
 from training.text.evaluation import report, style
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 
@@ -82,9 +74,9 @@ def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def main(
     recipe_files: Annotated[list[Path], typer.Argument(help="Recipes to compare, on one base")],
-    base: BaseFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
+    base: stage.BaseFolder = None,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
     blocks: Annotated[int, typer.Option(help="Held-out blocks an author", min=1)] = BLOCKS,
     samples: Annotated[int, typer.Option(help="Samples a writer", min=1)] = SAMPLES,
     length: Annotated[int, typer.Option(help="Tokens a sample", min=8)] = LENGTH,
@@ -94,7 +86,7 @@ def main(
     ] = None,
 ) -> None:
     """Compare experts with each other and with their base; write one report."""
-    require_extra("sklearn")
+    stage.require_extra("sklearn")
     recipes = [load_recipe(path, tuple(changes or ())) for path in recipe_files]
     authors = authors_of(recipes, runs)
     with Console().status("loading") as status:
@@ -105,12 +97,12 @@ def main(
     path = write_report(folder, report.page(values, command), values)
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
-        note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
-    say(report.gains(values["matrix"]))
-    say(f"Report: {path}")
+        note_stage(stage.open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
+    stage.say(report.gains(values["matrix"]))
+    stage.say(f"Report: {path}")
     for recipe_file in recipe_files:
-        say(next_line("publish", recipe_file, base, runs, changes))
+        stage.say(next_line("publish", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)
