@@ -8,11 +8,12 @@ import pytest
 from training_base import make_recipe
 from transformers import AutoTokenizer
 
+from engine.backends.prompt_window import plain_tokens
 from training.corpus import build
 from training.errors import BadCorpus
 from training.run.recipe import load_recipe
 from training.sources.text_folder import FolderSource
-from training.text.data.blocks import Block, pack, plain_tokens, rare_in_prompts, read_split
+from training.text.data.blocks import Block, pack, rare_in_prompts, read_split
 from training.text.data.works import Work
 from training.text.session import Session
 from training.text.trainer import IGNORED, padded

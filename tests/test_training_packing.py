@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from training_base import prose
 from transformers import AutoTokenizer
 
+from engine.backends.prompt_window import plain_tokens
 from training.text.data.blocks import (
     cut,
     opening_token,
     pack,
     pack_like_autotrain,
-    plain_tokens,
     read_blocks,
     write_blocks,
 )

@@ -1,6 +1,7 @@
 """Fit a prompt into a base's window."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,13 +25,7 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
     asked in a turn: without one it talks about the text. Raises ModelError for a window that cannot
     hold an answer of the length.
     """
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return ids
-
+    encode = partial(plain_tokens, tokenizer)
     start, closed = _around(tokenizer, turn=job.plain)
     room = window - latest(job.length) - len(start) - len(closed)
     if room < MIN_PROMPT:
@@ -57,6 +52,12 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
             f"Your text was longer than the model can read: its first {lost} tokens were left out.",
         )
     return start + head + memory + closed + beginning, notes
+
+
+def plain_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Tokenize without any special tokens: markup of such in the text is plain text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    return ids
 
 
 def _around(tokenizer: Any, *, turn: bool) -> tuple[list[int], list[int]]:

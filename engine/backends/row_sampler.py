@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from engine.backends.prompt_window import plain_tokens
 from engine.backends.stop_rules import EARLY, NO_END, open_quotes
 from engine.plan.cards import Sampling
 from engine.plan.job import Job
@@ -95,20 +96,13 @@ def entries_of(tokenizer: Any, phrase: str) -> tuple[Entry, ...]:
     entries: dict[Entry, None] = {}
     for text in (phrase, phrase[:1].upper() + phrase[1:]):
         for lead in (" ", ""):
-            ids, head = (
-                _ids(tokenizer, lead + text),
-                _ids(tokenizer, lead + " ".join(text.split()[:-1])),
-            )
+            ids = plain_tokens(tokenizer, lead + text)
+            head = plain_tokens(tokenizer, lead + " ".join(text.split()[:-1]))
             start = len(head) if len(words) > 1 and ids[: len(head)] == head else 0
             last = len(ids) - 1
             cut = min(last, start + 1) if words[-1][0].isalnum() else last
             entries[tuple(ids[:cut]), ids[cut]] = None
     return tuple(entries)
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-    return ids
 
 
 @lru_cache(maxsize=1 << 16)
@@ -139,7 +133,7 @@ class RowSampler:
         phrases = wanted(bans, job.prompt)
         self._bans = Bans(entry for p in phrases for entry in entries_of(tokenizer, p))
         self._closers = Bans(entry for mark in CLOSERS for entry in entries_of(tokenizer, mark))
-        stops = [_ids(tokenizer, stop) for stop in STOPS]
+        stops = [plain_tokens(tokenizer, stop) for stop in STOPS]
         self._stops = {ids[0] for ids in stops if len(ids) == 1}
         self._breaks = lru_cache(maxsize=None)(lambda token: breaks(tokenizer, token))
 

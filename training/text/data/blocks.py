@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.backends.prompt_window import plain_tokens
 from training.errors import BadCorpus
 from training.text.data.works import Work
 
@@ -74,12 +75,10 @@ def asked_and_answered(
     """Tokenize a prompt, as the bot puts it or by the base's chat template, and its answer."""
     if template == "plain":
         bos, eos = opening_token(tokenizer), tokenizer.eos_token_id
-        asked = [bos] if bos is not None else []
+        start = [bos] if bos is not None else []
         end = [int(eos)] if eos is not None else []
-        return (
-            asked + plain_tokens(tokenizer, work.prompt),
-            plain_tokens(tokenizer, work.text) + end,
-        )
+        asked, answer = (plain_tokens(tokenizer, text) for text in (work.prompt, work.text))
+        return start + asked, answer + end
     if not tokenizer.chat_template:
         raise BadCorpus(
             'This base has no chat template. Set [corpus] template = "plain", or use a base that '
@@ -106,12 +105,6 @@ def opening_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     ids = tokenizer("a").input_ids
     bos = tokenizer.bos_token_id
     return int(bos) if bos is not None and ids and ids[0] == bos else None
-
-
-def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Tokenize without any special tokens: markup of such in the text is plain text."""
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-    return [int(token) for token in ids]
 
 
 def pack_like_autotrain(

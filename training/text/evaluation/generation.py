@@ -5,13 +5,15 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from engine.backends.mixing.sampler import ChosenTokens
 from engine.backends.model_loading import end_tokens
+from engine.backends.prompt_window import plain_tokens
 from engine.backends.row_sampler import RowSampler
 from engine.plan.cards import Expert
 from engine.plan.job import Job
-from training.text.data.blocks import opening_token, plain_tokens
+from training.text.data.blocks import opening_token
 
 BATCH = 10
 
@@ -47,11 +49,7 @@ def generate(
 
 def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
     """Pad token ids and mask on the left, so that all prompts end together."""
-    bos = opening_token(tokenizer)
-    rows = [plain_tokens(tokenizer, prompt) for prompt in prompts]
-    if bos is not None:
-        rows = [[bos, *row] for row in rows]
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
+    start = [] if (bos := opening_token(tokenizer)) is None else [bos]
+    rows = [torch.tensor([*start, *plain_tokens(tokenizer, prompt)]) for prompt in prompts]
+    pad = partial(pad_sequence, batch_first=True, padding_side="left")
+    return pad(rows), pad([torch.ones_like(row) for row in rows])

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from engine.backends.prompt_window import plain_tokens
 from training.run.schedule import spread
-from training.text.data.blocks import plain_tokens
 from training.text.evaluation.delta import Delta
 from training.text.evaluation.diversity import diversity_of
 from training.text.evaluation.generation import generate
