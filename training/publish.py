@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
+from safetensors.torch import load_file, save_file
 
 from engine.files import BUILT_IN, whole_file, whole_folder, write_file, write_json
 from engine.settings import read_settings
@@ -26,7 +28,7 @@ from training.run.recipe import load_recipe
 from training.run.record import digest_of_file, note_stage, read_record
 from training.text.bases import config_of
 from training.text.gguf_adapter import write_gguf
-from training.text.model_card import model_card, notice_for
+from training.text.model_card import GEMMA_NOTICE, is_gemma, model_card
 from training.text.rights import require_training
 
 ADAPTER = "adapter"  # in the run's folder
@@ -82,15 +84,12 @@ def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str, half: b
                 copy_lora(run / "kohya" / KOHYA, part, half)
         return
     write_file(expert / "README.md", model_card(recipe, record, digest))
-    if notice := notice_for(recipe):
-        write_file(expert / "NOTICE", notice)
+    if is_gemma(recipe):
+        write_file(expert / "NOTICE", GEMMA_NOTICE)
 
 
 def write_adapter(source: Path, folder: Path, half: bool) -> None:
     """Copy config and weights; `half` stores them in bfloat16, half the size."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set: the digest should not change

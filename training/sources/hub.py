@@ -47,13 +47,12 @@ class HubSource:
         from datasets import load_dataset
         from datasets.exceptions import DatasetsError
 
-        options = {"revision": self.origin.revision} if self.origin.revision else {}
         try:
             return load_dataset(
                 self.origin.dataset,
                 split=split,
                 cache_dir=str(self.cache) if self.cache else None,
-                **options,
+                revision=self.origin.revision or None,
             )
         except (OSError, ValueError, RuntimeError, DatasetsError) as error:
             raise SourceFault(

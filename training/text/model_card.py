@@ -20,10 +20,6 @@ US_ONLY = (
 )
 
 
-def notice_for(recipe: Recipe) -> str:
-    return GEMMA_NOTICE if is_gemma(recipe) else ""
-
-
 def is_gemma(recipe: Recipe) -> bool:
     return "gemma" in recipe.base.id.lower()
 
@@ -42,7 +38,7 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
         "## Rights",
         held.words("Texts", US_ONLY if held.territories == ("US",) else held.where(), gemma),
         "## How it was made",
-        how(recipe, record),
+        how(recipe, trained),
         "## How well it does",
         figures(recipe.expert.name, record.get("stages", {}).get("evaluate_text", {})),
         "## Limits",
@@ -64,8 +60,7 @@ def learnt_from(recipe: Recipe, record: dict[str, Any]) -> str:
     return " ".join(lines)
 
 
-def how(recipe: Recipe, record: dict[str, Any]) -> str:
-    done = record.get("stages", {}).get("train_text", {})
+def how(recipe: Recipe, done: dict[str, Any]) -> str:
     training = recipe.training
     line = (
         f"{training.method}, {training.precision}, {training.optimiser}, learning rate "

@@ -44,16 +44,12 @@ class TextTrainer(Trainer):
         total = 0.0
         for part in range(self.accelerator.process_index, size // training.batch, processes):
             batch = chosen[part * training.batch : (part + 1) * training.batch]
-            total += self.backward(batch, predicted, draw_key(seed, step, part))
-        loss = self.everywhere(total) / predicted
-        return {"loss": loss, "norm": self.update(step, loss), "rate": rate}
-
-    def backward(self, batch: Sequence[Block], predicted: int, key: int) -> float:
-        """Add one batch's gradients; gives its summed loss."""
-        torch.manual_seed(key)
-        loss = self.loss(batch)
-        self.accelerator.backward(loss * (self.accelerator.num_processes / predicted))
-        return float(loss.detach())
+            torch.manual_seed(draw_key(seed, step, part))
+            loss = self.loss(batch)
+            self.accelerator.backward(loss * (processes / predicted))
+            total += float(loss.detach())
+        mean = self.everywhere(total) / predicted
+        return {"loss": mean, "norm": self.update(step, mean), "rate": rate}
 
     def loss(self, batch: Sequence[Block]) -> Tensor:
         """Sum the cross-entropy of the batch's predicted tokens, in nats, weighed in training."""
