@@ -126,13 +126,11 @@ class Decoder:
         return F.embedding(ids, self._embedding).float()
 
     def _ropes(self, positions: torch.Tensor) -> dict[str, Rope]:
-        rope = self._signed(*self._rotary(self._like(), positions[None]))
-        return {layer.kind: rope for layer in self.layers}
+        return dict.fromkeys((layer.kind for layer in self.layers), self._rope(positions))
 
-    def _like(self) -> torch.Tensor:
-        return torch.empty(0, dtype=self.dtype, device=self.device)
-
-    def _signed(self, cos: torch.Tensor, sin: torch.Tensor) -> Rope:
+    def _rope(self, positions: torch.Tensor, *kind: str) -> Rope:
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        cos, sin = self._rotary(like, positions[None], *kind)
         half = self.head_size // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
         return cos[0][:, None], sin[0][:, None]

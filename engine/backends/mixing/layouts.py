@@ -72,21 +72,14 @@ class Gemma3(Gemma2):
         super().__init__(model, precision)
         self._score_cap = None
         self._least_head = torch.tensor(math.sqrt(self._eps * self.head_size), device=self.device)
+        heads = {"self_attn.q_norm": self.heads, "self_attn.k_norm": self.kv_heads}
         self._head_norms = [
-            torch.cat(
-                [
-                    layer.norms["self_attn.q_norm"].expand(self.heads, -1),
-                    layer.norms["self_attn.k_norm"].expand(self.kv_heads, -1),
-                ]
-            )
+            torch.cat([layer.norms[name].expand(count, -1) for name, count in heads.items()])
             for layer in self.layers
         ]
 
     def _ropes(self, positions: torch.Tensor) -> dict[str, Rope]:
-        return {
-            kind: self._signed(*self._rotary(self._like(), positions[None], kind))
-            for kind in {layer.kind for layer in self.layers}
-        }
+        return {kind: self._rope(positions, kind) for kind in {one.kind for one in self.layers}}
 
     def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:
         qk = qk.float()
