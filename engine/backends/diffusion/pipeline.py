@@ -31,14 +31,16 @@ class ResidentPipeline:
     digest: str
     device: str
     projection: Projection
-    encoder: Encoder
-    layers: Layers
     low: bool = False
     loras: dict[str, Lora] = field(default_factory=dict)
+    encoder: Encoder = field(init=False)
+    layers: Layers = field(init=False)
     rows: RowLoras = field(init=False)
     _acting: Strengths | None = None  # of PEFT's; unknown after something was loaded
 
     def __post_init__(self) -> None:
+        self.encoder = Encoder(self.pipeline, self.device)
+        self.layers = layers_of(self.pipeline)
         self.rows = RowLoras(self.pipeline.unet)
 
     def lora(self, name: str, place: Path, digest: str = "") -> Lora:
@@ -137,14 +139,7 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
     pipeline = open_pipeline(folder, weights.base, kind, vae)
     if kind == torch.float16 and pipeline.vae.config.force_upcast:
         pipeline.vae.to(torch.float32)  # SDXL's own VAE runs out of float16's range
-    resident = ResidentPipeline(
-        pipeline,
-        digest_of(folder),
-        device,
-        read_projection(folder),
-        Encoder(pipeline, device),
-        layers_of(pipeline),
-    )
+    resident = ResidentPipeline(pipeline, digest_of(folder), device, read_projection(folder))
     _settle(resident, settings)
     log.info("base loaded", extra={"base": weights.base, "device": device, "dtype": str(kind)})
     return resident

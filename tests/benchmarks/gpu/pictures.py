@@ -102,8 +102,6 @@ def sdxl(day: Day) -> Any:
     if "sdxl" not in day.held:
         from engine.backends.diffusion.pipeline import ResidentPipeline
         from engine.backends.diffusion.previews import read_projection
-        from engine.backends.diffusion.prompt_encoder import Encoder
-        from engine.weights.picture_layers import layers_of
 
         began = time.perf_counter()
         pipeline = build_sdxl(day)
@@ -111,9 +109,8 @@ def sdxl(day: Day) -> Any:
         day.note("base built", time.perf_counter() - began, "s")
         unet = sum(weight.numel() for weight in pipeline.unet.parameters())
         day.note("UNet", unet / 1e9, "thousand million parameters")
-        layers, taken = layers_of(pipeline), []
-        colours, encoder = read_projection(day.folder), Encoder(pipeline, day.device)
-        resident = ResidentPipeline(pipeline, "", day.device, colours, encoder, layers)
+        resident = ResidentPipeline(pipeline, "", day.device, read_projection(day.folder))
+        layers, taken = resident.layers, []
         day.held["sdxl"] = resident
         for seed, name in enumerate(EXPERTS):
             place = save_lora(day.folder / f"lora-{name}", layers["unet"], seed)
