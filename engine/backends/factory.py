@@ -16,7 +16,10 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
         from engine.backends.images import ImageBackend
 
         return ImageBackend(settings, registry)
-    if settings.text_engine == "vllm" or _vllm_by_itself(settings):
+    vllm = settings.text_engine == "vllm"
+    if settings.text_engine == "auto" and not settings.text_server and vllm_program():
+        vllm = on_cuda()  # auto means vLLM there, where it is installed
+    if vllm:
         from engine.backends.text_server.vllm_backend import VllmBackend
 
         return VllmBackend(settings, registry)
@@ -27,10 +30,3 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
     from engine.backends.text import TextBackend
 
     return TextBackend(settings, registry)
-
-
-def _vllm_by_itself(settings: Settings) -> bool:
-    """Tell whether `text_engine = auto` means vLLM: on CUDA, where it is installed."""
-    if settings.text_engine != "auto" or settings.text_server or not vllm_program():
-        return False
-    return on_cuda()

@@ -26,7 +26,7 @@ _TABLE |= {start + n: chr(ord("a") + n) for start in _ALPHABETS for n in range(2
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f]+")
 _FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a form
 _NUMBER = re.compile(  # "14", "1,000", "14yo": a number, not letters in disguise
-    r"(?<![^\W_])[\d.,:/]+(?![^\W_])|(?<![^\W_])\d{1,2}(?=y[\W_]?[o0оο]\b|yrs?\b)"
+    r"((?<![^\W_])[\d.,:/]+(?![^\W_])|(?<![^\W_])\d{1,2}(?=y[\W_]?[o0оο]\b|yrs?\b))"
 )
 _WITHIN = re.compile(  # what stands within a word, and the end of a line there
     r"(?<=[^\W\d_])(?:[-‐‑–.·•|_*~/\\]{1,2}\n?|\n)(?=[^\W\d_])"
@@ -84,12 +84,9 @@ def _seen(c: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    kept: list[str] = []
-    place = 0
-    for number in _NUMBER.finditer(text):
-        kept += [_latin(text[place : number.start()]), number[0]]
-        place = number.end()
-    text = "".join([*kept, _latin(text[place:])])
+    parts = _NUMBER.split(text)  # every other one is a number
+    parts[::2] = map(_latin, parts[::2])
+    text = "".join(parts)
     return _SPACED.sub(_spaced, _LONE.sub(lambda found: _together(found[0]), text))
 
 
