@@ -53,8 +53,7 @@ def route(
     parts = split(text)
     instruction = parts.instruction
     hits = _keywords(instruction[:READ], experts)
-    named = _named_style(instruction, parts.wish, experts, registry)
-    if named:
+    if named := _named_style(instruction, parts.wish, experts, registry):
         expert, match = named
         return _route(expert, "style", (match,), experts, hits)
     if hits:
