@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import ModelError, in_one_line
 from engine.weights.adapter_config import MERGE, AdapterConfig, read_config
 from engine.weights.bases import place_here
-from engine.weights.picture_layers import layers_in
-from engine.weights.picture_lora import read_lora
 from engine.weights.weight_files import ADAPTER_WEIGHTS, is_pipeline
 
 if TYPE_CHECKING:
@@ -29,6 +27,9 @@ def check_expert(name: str, medium: str, adapter: Path, base: str, models: Path)
     is understood. Takes seconds where torch is not imported yet."""
     here = place_here(base, models)
     if medium == "image":
+        from engine.weights.picture_layers import layers_in
+        from engine.weights.picture_lora import read_lora
+
         read_lora(name, adapter, layers_in(here) if here and is_pipeline(here) else None)
     elif here is None:
         read_config(name, adapter)
