@@ -48,6 +48,13 @@ class File:
 Part = TextMessage | Photo | File
 
 
+def growing(text: str) -> str:
+    """Show the end of an unfinished text, with a sign that more comes."""
+    if utf16(text) > SHOWN:
+        text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
+    return f"{text} …"
+
+
 def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
     """Make messages of a finished text, or its opening and a file; `whole` says that it holds it all."""
     below = "\n".join(line for line in closing if line)
@@ -69,12 +76,10 @@ def caption(lines: Iterable[str]) -> str:
 
 
 def grown(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
-    """Show an answer under way: a picture's preview, the end of the text so far, or a line about it."""
+    """Show an answer under way: a picture's preview, the text so far, or a line about it."""
     line, rows = wording.progress(draft, locale), buttons_for(draft, registry, locale)
-    if (text := draft.text).strip():
-        if utf16(text) > SHOWN:
-            text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
-        return TextMessage(text=f"{text} …", rows=rows)
+    if draft.text.strip():
+        return TextMessage(text=growing(draft.text), rows=rows)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)

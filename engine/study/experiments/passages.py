@@ -141,6 +141,10 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
     return Score(guesses=len(made), right=right, dprime=hit - alarm)
 
 
+def next_kind(key: bytes, person: str, number: int) -> str:
+    return shuffled(key, f"guess|{person}|{number}", KINDS)[0]
+
+
 def choose(
     items: Sequence[Item], had: set[str], kind: str, shown: dict[str, int], key: bytes, person: str
 ) -> Item | None:
@@ -184,7 +188,7 @@ class PassagePool(StudyService):
         )
         shown = {str(name): n for name, n in await self._database.rows(counts)}
         key = self._study.needed_key()
-        kind = shuffled(key, f"guess|{person.root}|{len(had)}", KINDS)[0]
+        kind = next_kind(key, person.root, len(had))
         return choose(items, had, kind, shown, key, person.root)
 
     async def score(self, person: Person) -> Score:

@@ -174,9 +174,13 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
 
 
 def shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
-    named, shortened = _of_kind(name, "word"), in_texts(partial(short, key))
+    kinds, shortened = {c.name: c.kind for c in columns(name)}, partial(short, key)
     for row in rows:
-        row |= {column: leaves(row[column], shortened) for column in named if column in row}
+        for column in _of_kind(name, "word"):
+            if kinds[column] == "json":
+                row[column] = leaves(row[column], in_texts(shortened))
+            elif row.get(column) is not None:
+                row[column] = shortened(row[column])
 
 
 def _of_kind(name: str, kind: Kind) -> list[str]:
