@@ -26,7 +26,7 @@ class LocalEngine(Engine):
     semantic: Semantic | None = None
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        return make_plan(request, self.registry, self.max_length, job, self.semantic)
+        return make_plan(request, self.registry.learn(), self.max_length, job, self.semantic)
 
     async def ask(self, plan: Plan) -> None:
         await self.queue.accept(plan.request, plan.route, plan.job)

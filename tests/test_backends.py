@@ -50,7 +50,7 @@ def text_backend(tiny: Path, settings: Settings):
             write_card(root, name, tiny / layout, tiny / f"{layout}-{name}")
         write_card(root, "bare", tiny / layout)
         chosen = settings.model_copy(update=changes)
-        return TextBackend(chosen, Registry.load([root], "embedded"))
+        return TextBackend(chosen, Registry.load([root], "embedded", learns=True))
 
     return build
 
@@ -282,3 +282,17 @@ def test_a_base_is_loaded_for_writing_alone_and_whoever_trains_beside_it_still_c
     loaded = load_base(str(tiny / "llama"), tmp_path)
     assert torch.is_grad_enabled()
     assert not [p for p in loaded.model.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize("engine_of_text", ["mixing", "peft"])
+async def test_a_worker_learns_the_card_of_a_job_that_it_has_no_expert_for(
+    text_backend, tiny, settings, engine_of_text
+) -> None:
+    backend = text_backend(text_engine=engine_of_text)
+    await run(backend, a_job("moss"))
+    write_card(settings.home / "experts", "ivy", tiny / "llama", tiny / "llama-fern")
+    with pytest.raises(ModelError, match="no expert 'oak'"):
+        await run(backend, a_job("oak"))
+    new, known = [(await run(backend, a_job(name)))[-1] for name in ("ivy", "fern")]
+    assert new.text == known.text
+    assert new.adapter_digest == known.adapter_digest

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 from program import pastiche, start, stop, wait_for
+from tiny_models import write_card
 
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Failed, Finished, Queued
 from engine.lock import take_lock
-from engine.plan.cards import load_registry
 from engine.plan.job import Status
-from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
+from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, cards_of, open_engine
 from engine.process.client import ClientEngine
 from engine.process.services import services_on
 from engine.workers.protocol import Call, Link, Returned
@@ -33,8 +33,7 @@ async def core(request, settings) -> AsyncIterator[Engine]:
         if request.param == "local":
             yield owner
         elif request.param == "attached":
-            registry = load_registry(settings.expert_roots, settings.profile)
-            yield ClientEngine(settings, registry)
+            yield ClientEngine(settings, cards_of(settings))
         else:
             async with ReconnectingEngine(settings) as lasting:
                 yield lasting
@@ -169,3 +168,27 @@ async def test_a_process_has_one_ledger(settings) -> None:
         services_on(ledger, settings) as services,
     ):
         assert again is ledger is services.ledger is core._core.ledger
+
+
+async def test_a_card_that_comes_while_it_runs_is_learnt_by_engine_and_worker(
+    core: Engine, settings, make_request
+) -> None:
+    await anext(events_of(core, make_request("It rained.")))  # the worker has read its cards
+    with pytest.raises(StyleError):
+        core.plan(make_request("It rained.", style="moss"))
+    write_card(settings.home / "experts", "moss", "smollm2-135m-instruct")
+    events = [e async for e in events_of(core, make_request("It rained.", style="moss"))]
+    assert isinstance(events[-1], Finished)
+    told = await core.answer(events[-1].job)
+    assert told is not None and told.route.expert == "moss"
+
+
+async def test_a_worker_that_starts_after_a_card_came_is_taken(settings, make_request) -> None:
+    async with open_engine(settings) as core:
+        await anext(events_of(core, make_request("It rained.")))
+        write_card(settings.home / "experts", "moss", "smollm2-135m-instruct")
+        for worker in core.queue.dispatcher.workers:
+            os.kill(worker.pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            events = [event async for event in events_of(core, make_request("It rained."))]
+        assert isinstance(events[-1], Finished)

@@ -183,3 +183,23 @@ def test_a_digest_changes_with_any_byte_and_not_with_the_place(adapter, tmp_path
     with (copy / "adapter_config.json").open("a") as file:
         file.write(" ")
     assert digest_of(copy) != digest_of(adapter)
+
+
+def test_a_registry_that_learns_takes_in_new_cards_and_leaves_those_it_knows(tmp_path) -> None:
+    write_card(tmp_path, "fern", "smollm2-135m-instruct")
+    registry = load_registry([tmp_path], "embedded", learns=True)
+    (fern,) = registry.experts
+    write_card(tmp_path, "fern", "another-base")  # known: as it was until a restart
+    write_card(tmp_path, "moss", "smollm2-135m-instruct", order=0)
+    card = write_card(tmp_path, "ring", "smollm2-135m-instruct") / "card.toml"
+    card.write_text(card.read_text().replace('"story"', '"ode"'))  # no client knows /ode
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "card.toml").write_text("name = ")
+    assert [e.name for e in registry.learn().experts] == ["moss", "fern"]
+    assert registry["fern"] is fern
+    assert len(registry.problems) == 1
+    written = write_card(tmp_path, "half", "smollm2-135m-instruct", order=2) / "card.toml"
+    os.utime(written, ns=(0, 10**18))  # however coarse this file system's clock
+    assert [e.name for e in registry.learn(60).experts] == ["moss", "fern"]  # looked just now
+    assert [e.name for e in registry.learn().experts] == ["moss", "fern", "half"]
+    assert load_registry([tmp_path], "embedded").learn().learns is False

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.plan.cards import Registry
     from engine.process.services import Services
 
+LOOK_SECONDS = 2.0  # between looks for new cards, where nobody asks to be written to
 MARK = 16  # hex characters that tell whose a button is
 
 
@@ -44,7 +45,7 @@ class Context:
 
     @property
     def registry(self) -> "Registry":
-        return self.engine.registry
+        return self.engine.registry.learn(LOOK_SECONDS)
 
 
 def mark_of(context: Context, who: "Who") -> str:

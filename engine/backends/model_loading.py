@@ -94,7 +94,7 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
 
 
 def expert_of(registry: Registry, job: "Job") -> Expert:
-    if (expert := registry.named(job.expert)) is None:
+    if (expert := registry.named(job.expert) or registry.learn().named(job.expert)) is None:
         raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
     return expert
 

@@ -5,6 +5,8 @@ call it, how its prompt is put together, how it samples, which weights it needs 
 under which rights it may be used. A later root's card replaces an earlier one of the same name.
 """
 
+import logging
+import time
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,8 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from engine.errors import SetupError, in_one_line
 from engine.plan.picture import Drawing
 from engine.weights.bases import known_as, pinned
+
+log = logging.getLogger(__name__)
 
 CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
@@ -182,42 +186,67 @@ def load_card(folder: Path) -> Expert:
     return expert
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Registry:
-    """The experts of one profile in card order, and what was wrong with the rest."""
+    """The experts of one profile in card order, and what was wrong with the rest. One that `learns`
+    takes in cards that come later."""
 
-    experts: tuple[Expert, ...]
     profile: str
+    experts: tuple[Expert, ...] = ()
     problems: tuple[str, ...] = ()
     known: tuple[str, ...] = ()  # profiles that some card has weights for
+    roots: tuple[Path, ...] = ()
+    learns: bool = False
+    _seen: set[tuple[Path, int]] = field(default_factory=set)  # cards, by when they were written
+    _looked: float = 0.0
 
     @classmethod
-    def load(cls, roots: Iterable[Path], profile: str) -> "Registry":
+    def load(cls, roots: Iterable[Path], profile: str, *, learns: bool = False) -> "Registry":
         """Read every card; a bad one is set aside with its problem, and the others serve."""
+        registry = cls(profile=profile, roots=tuple(roots), learns=learns)
+        registry._add(registry._newest())
+        return registry
+
+    def learn(self, pause: float = 0.0) -> "Registry":
+        """Take in experts whose cards came since; gives itself. Those it knows stay as they are until
+        a restart, so do the commands. Within `pause` seconds of a look it does not look again."""
+        if self.learns and time.monotonic() >= self._looked + pause:
+            self._looked, told = time.monotonic(), len(self.problems)
+            found = self._newest()
+            self._add({n: e for n, e in found.items() if self._may_learn(e)})
+            for problem in self.problems[told:]:
+                log.warning("a new card is set aside", extra={"why": problem})
+        return self
+
+    def _may_learn(self, expert: Expert) -> bool:
+        return self.named(expert.name) is None and expert.command in self.commands
+
+    def _newest(self) -> dict[str, Expert]:
+        """Read what was not seen before; a later root's card replaces an earlier one of its name."""
         found: dict[str, Expert] = {}
-        problems: list[str] = []
-        known: dict[str, None] = {}
-        for root in roots:
-            for path in sorted(root.glob(f"*/{CARD}")):
-                try:
-                    expert = load_card(path.parent)
-                except SetupError as error:
-                    problems.append(str(error))
+        for path in (path for root in self.roots for path in sorted(root.glob(f"*/{CARD}"))):
+            try:
+                stamp = path, path.stat().st_mtime_ns
+                if stamp in self._seen:
                     continue
-                known |= dict.fromkeys(expert.profiles)
-                if profile in expert.profiles:
-                    found[expert.name] = expert
-                else:
-                    problems.append(
-                        f"{expert.name} has no weights for the profile {profile!r}; "
-                        f"its card knows {', '.join(expert.profiles) or 'none'}."
-                    )
-        experts = sorted(found.values(), key=lambda e: (e.order, e.name))
-        return cls(
-            experts=tuple(experts),
-            profile=profile,
-            problems=tuple(problems),
-            known=tuple(sorted(known)),
+                self._seen.add(stamp)
+                expert = load_card(path.parent)
+            except (OSError, SetupError) as error:
+                self.problems += (str(error),)
+                continue
+            self.known = tuple(sorted({*self.known, *expert.profiles}))
+            if self.profile in expert.profiles:
+                found[expert.name] = expert
+            else:
+                self.problems += (
+                    f"{expert.name} has no weights for the profile {self.profile!r}; "
+                    f"its card knows {', '.join(expert.profiles) or 'none'}.",
+                )
+        return found
+
+    def _add(self, found: dict[str, Expert]) -> None:
+        self.experts = tuple(
+            sorted((*self.experts, *found.values()), key=lambda e: (e.order, e.name))
         )
 
     @property
@@ -250,8 +279,8 @@ def _absolute(folder: Path, chosen: Weights) -> Weights:
     )
 
 
-def load_registry(roots: Iterable[Path], profile: str) -> Registry:
-    registry = Registry.load(roots, profile)
+def load_registry(roots: Iterable[Path], profile: str, *, learns: bool = False) -> Registry:
+    registry = Registry.load(roots, profile, learns=learns)
     if registry.experts:
         return registry
     if registry.known:

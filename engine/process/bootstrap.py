@@ -34,11 +34,13 @@ async def open_engine(
     warm: tuple[str, ...] = (),
     synced: bool = True,
     opened: OpenLedger | None = None,
+    registry: Registry | None = None,
 ) -> AsyncIterator[Engine]:
     """Open the engine of this data folder; an owner starts workers of the media `warm` at once, and none
     at all without `workers`. Not `synced`, a power cut may cost what was accepted last: for simulations.
-    `opened` gives the process's ledger, once its schema is the newest; without it it has its own."""
-    registry = load_registry(settings.expert_roots, settings.profile)
+    `opened` gives the process's ledger, once its schema is the newest; without it it has its own, as
+    without `registry`."""
+    registry = registry or cards_of(settings)
     place = None if on_server(settings) else await _own_or_attach(settings, registry)
     if isinstance(place, ClientEngine):
         yield place
@@ -57,6 +59,12 @@ async def open_engine(
             from engine.process.owner import owning as making
         made = making(settings, registry, ledger, workers=workers, warm=warm)
         yield await stack.enter_async_context(made)
+
+
+def cards_of(settings: Settings) -> Registry:
+    """Load the cards; some may come later, but on a database server, whose queues are named by them."""
+    learns = not on_server(settings)
+    return load_registry(settings.expert_roots, settings.profile, learns=learns)
 
 
 async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | ClientEngine:
@@ -92,12 +100,13 @@ class ReconnectingEngine(Engine):
         self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
     ) -> None:
         self._settings = settings
-        self._open = partial(open_engine, settings, workers=workers, warm=warm, opened=self.ledger)
+        self.registry = cards_of(settings)
+        given = partial(open_engine, settings, opened=self.ledger, registry=self.registry)
+        self._open = partial(given, workers=workers, warm=warm)
         self._ledger: Ledger | None = None
         self._stack = AsyncExitStack()
         self._outer = AsyncExitStack()  # what outlives an engine
         self._reopening = asyncio.Lock()
-        self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
         try:

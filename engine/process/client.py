@@ -28,7 +28,8 @@ class ClientEngine(Engine):
         self._semantic = Semantic() if settings.routes_by_meaning else None
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        return make_plan(request, self.registry, self._settings.max_length, job, self._semantic)
+        cards, most = self.registry.learn(), self._settings.max_length
+        return make_plan(request, cards, most, job, self._semantic)
 
     async def ask(self, plan: Plan) -> None:
         """Send the request, for a plan cannot travel: the owner plans again, with its own cards."""

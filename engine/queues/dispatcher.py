@@ -8,6 +8,7 @@ than once, because a worker may also be killed from outside.) A worker that says
 job that its worker had not begun, count for nothing.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -66,7 +67,7 @@ class Dispatcher:
     stuck_after: float = math.inf
     dispatched: Callable[[str], None] = nobody
     on_unfit: Callable[[str, str], None] | None = None
-    fingerprint: ServingFingerprint | None = None
+    fingerprint: Callable[[], ServingFingerprint] | None = None
     entries: dict[str, QueuedJob] = field(default_factory=dict)
     workers: set[Worker] = field(default_factory=set)
     writer: OrderedWriter = field(default_factory=OrderedWriter)
@@ -148,7 +149,8 @@ class Dispatcher:
             entry.worker.link.post(Stop(job=entry.job.id))
 
     async def serve(self, hello: Hello, link: Link) -> None:
-        expected = self.fingerprint and self.fingerprint.told(hello.medium)
+        ours = await asyncio.to_thread(self.fingerprint) if self.fingerprint else None
+        expected = ours and ours.told(hello.medium)
         if expected is not None and hello.fingerprint not in ("", expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)

@@ -41,7 +41,7 @@ log = logging.getLogger("engine.workers.worker")  # also when it is run as a pro
 
 async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
     """Serve until the owner, on `socket` or its own, goes or a signal comes; gives the exit code."""
-    registry = load_registry(settings.expert_roots, settings.profile)
+    registry = load_registry(settings.expert_roots, settings.profile, learns=True)
     link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
     fingerprint = fingerprint_of(registry, settings).told(medium)
     await link.send(Hello(medium=medium, pid=os.getpid(), fingerprint=fingerprint))

@@ -105,7 +105,7 @@ class OpenAIBackend:
         except (KeyError, TypeError, AttributeError) as error:
             raise TryAgain("it does not list its models") from error
         served = list(parents)
-        experts = [e for e in self._registry.experts if e.medium == "text"]
+        experts = [e for e in self._registry.learn().experts if e.medium == "text"]
         numbered = number([e.name for e in experts], await self._page("lora-adapters"))
         if numbered is None and self._numbered is not None:
             raise TryAgain("it does not list its adapters")  # asked for none it would take all
