@@ -100,9 +100,9 @@ asyncio.run(main())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory by Linux's means")
-@pytest.mark.parametrize(  # from 150 to 270 MiB the sparing way alone has room
+@pytest.mark.parametrize(  # from 80 to 195 MiB the sparing way alone has room
     ("spare", "told"),
-    [(2000, r"finished +False"), (210, r"finished +True"), (80, r"failed .*--size 512.* True")],
+    [(2000, r"finished +False"), (130, r"finished +True"), (40, r"failed .*--size 512.* True")],
 )
 def test_what_little_memory_cannot_hold_is_tried_sparingly_then_told(
     tiny, tmp_path, spare, told
@@ -113,8 +113,10 @@ def test_what_little_memory_cannot_hold_is_tried_sparingly_then_told(
         capture_output=True,
         text=True,
         timeout=180,
-        # one arena: another thread's reserves 64 MiB of what is limited, now and then
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        # one arena: another thread's reserves 64 MiB of what is limited, now and then; and what is freed
+        # goes back at once, or the first picture leaves the second some tens of MiB more in some runs
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 17)},
         check=False,
     )
     assert re.search(told, done.stdout), done.stdout + done.stderr
