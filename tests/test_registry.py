@@ -1,6 +1,7 @@
 """Cards: what is read, what is set aside, what replaces what."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,23 @@ def test_a_registry_that_learns_takes_in_new_cards_and_leaves_those_it_knows(tmp
     assert len(registry.problems) == 1
     written = write_card(tmp_path, "half", "smollm2-135m-instruct", order=2) / "card.toml"
     os.utime(written, ns=(0, 10**18))  # however coarse this file system's clock
-    assert [e.name for e in registry.learn(60).experts] == ["moss", "fern"]  # looked just now
-    assert [e.name for e in registry.learn().experts] == ["moss", "fern", "half"]
-    assert load_registry([tmp_path], "embedded").learn().learns is False
+    fixed = load_registry([tmp_path], "embedded")
+    write_card(tmp_path, "late", "smollm2-135m-instruct", order=3)
+    assert [e.name for e in registry.learn().experts] == ["moss", "fern", "half", "late"]
+    assert fixed.named("late") is None
+    assert fixed.learn().named("late") is None
+
+
+def test_many_that_learn_at_once_take_a_card_in_once_and_miss_none(tmp_path) -> None:
+    write_card(tmp_path, "fern", "smollm2-135m-instruct")
+    registry = load_registry([tmp_path], "embedded", learns=True)
+    names = [f"moss{number}" for number in range(40)]
+
+    def learn(number: int) -> bool:
+        made = write_card(tmp_path / "away", names[number], "smollm2-135m-instruct")
+        made.rename(tmp_path / names[number])
+        return registry.learn().named(names[number]) is not None
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(learn, range(40)))
+    assert sorted(e.name for e in registry.experts) == sorted(["fern", *names])

@@ -90,14 +90,12 @@ def experts_add(
         card = add_expert(NewExpert(**given | known), settings)
         sys.stdout.write(f"{chosen} is added: {card}\n")
         added = load_card(card.parent)
-        registry = load_registry(settings.expert_roots, settings.profile)
-        for remark in remarks(added, registry):
+        for remark in remarks(added, load_registry(settings.expert_roots, settings.profile)):
             sys.stdout.write(f"{remark}\n")
         ask = f"/{added.command} ..." if added.medium == "image" else "..."
         sys.stdout.write(f"Try: pastiche ask '{ask}' --style {chosen}\n")
-        learnt = len(registry.of_command(added.command)) > 1 and not replace
-        when = "from the next message on" if learnt else "once restarted"
-        _say_if_running(settings, f"it knows {chosen} {when}")
+        once = f"once restarted, if it had another {chosen} or has no /{added.command}"
+        _say_if_running(settings, f"it knows {chosen} from its next message on ({once})")
 
 
 @experts_app.command("remove")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from engine.plan.cards import Registry
     from engine.process.services import Services
 
-LOOK_SECONDS = 2.0  # between looks for new cards, where nobody asks to be written to
 MARK = 16  # hex characters that tell whose a button is
 
 
@@ -45,7 +44,7 @@ class Context:
 
     @property
     def registry(self) -> "Registry":
-        return self.engine.registry.learn(LOOK_SECONDS)
+        return self.engine.registry
 
 
 def mark_of(context: Context, who: "Who") -> str:

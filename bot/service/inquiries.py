@@ -1,5 +1,7 @@
 """What is told on demand: /styles, /queue, /why, /help, and an answer's footer."""
 
+import asyncio
+
 from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.escape import defang
@@ -12,7 +14,8 @@ from engine.plan.treatment import ARM
 
 
 async def styles(context: Context, _command: Simple, who: Who) -> Reply:
-    return Reply(wording.styles(context.registry, who.locale))
+    registry = await asyncio.to_thread(context.registry.learn)
+    return Reply(wording.styles(registry, who.locale))
 
 
 async def queue(context: Context, _command: Simple, who: Who) -> Reply:

@@ -6,11 +6,12 @@ under which rights it may be used. A later root's card replaces an earlier one o
 """
 
 import logging
-import time
 import tomllib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -188,8 +189,7 @@ def load_card(folder: Path) -> Expert:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Registry:
-    """The experts of one profile in card order, and what was wrong with the rest. One that `learns`
-    takes in cards that come later."""
+    """The experts of one profile in card order, and what was wrong with the rest; it may `learn`."""
 
     profile: str
     experts: tuple[Expert, ...] = ()
@@ -197,8 +197,8 @@ class Registry:
     known: tuple[str, ...] = ()  # profiles that some card has weights for
     roots: tuple[Path, ...] = ()
     learns: bool = False
-    _seen: set[tuple[Path, int]] = field(default_factory=set)  # cards, by when they were written
-    _looked: float = 0.0
+    _seen: set[tuple[Path, int, int]] = field(default_factory=set)  # cards as they were
+    _learning: Lock = field(default_factory=Lock)
 
     @classmethod
     def load(cls, roots: Iterable[Path], profile: str, *, learns: bool = False) -> "Registry":
@@ -207,47 +207,44 @@ class Registry:
         registry._add(registry._newest())
         return registry
 
-    def learn(self, pause: float = 0.0) -> "Registry":
-        """Take in experts whose cards came since; gives itself. Those it knows stay as they are until
-        a restart, so do the commands. Within `pause` seconds of a look it does not look again."""
-        if self.learns and time.monotonic() >= self._looked + pause:
-            self._looked, told = time.monotonic(), len(self.problems)
-            found = self._newest()
-            self._add({n: e for n, e in found.items() if self._may_learn(e)})
+    def learn(self) -> "Registry":
+        """Take in experts whose cards came since; gives itself. Those it knows stay as they are until a
+        restart, so do the commands."""
+        if self.learns:
+            with self._learning:
+                told, newest = len(self.problems), self._newest()
+                known = {expert.name for expert in self.experts}
+                self._add(e for e in newest if e.name not in known and e.command in self.commands)
             for problem in self.problems[told:]:
                 log.warning("a new card is set aside", extra={"why": problem})
         return self
 
-    def _may_learn(self, expert: Expert) -> bool:
-        return self.named(expert.name) is None and expert.command in self.commands
-
-    def _newest(self) -> dict[str, Expert]:
+    def _newest(self) -> list[Expert]:
         """Read what was not seen before; a later root's card replaces an earlier one of its name."""
         found: dict[str, Expert] = {}
-        for path in (path for root in self.roots for path in sorted(root.glob(f"*/{CARD}"))):
-            try:
-                stamp = path, path.stat().st_mtime_ns
-                if stamp in self._seen:
+        for path in (path for root in self.roots for path in sorted(root.glob(f"[!.]*/{CARD}"))):
+            with suppress(OSError):  # it has gone, or comes another time
+                stat = path.stat()
+                if (stamp := (path, stat.st_mtime_ns, stat.st_size)) in self._seen:
                     continue
                 self._seen.add(stamp)
-                expert = load_card(path.parent)
-            except (OSError, SetupError) as error:
-                self.problems += (str(error),)
-                continue
-            self.known = tuple(sorted({*self.known, *expert.profiles}))
-            if self.profile in expert.profiles:
-                found[expert.name] = expert
-            else:
-                self.problems += (
-                    f"{expert.name} has no weights for the profile {self.profile!r}; "
-                    f"its card knows {', '.join(expert.profiles) or 'none'}.",
-                )
-        return found
+                try:
+                    expert = load_card(path.parent)
+                except SetupError as error:
+                    self.problems += (str(error),)
+                    continue
+                self.known = tuple(sorted({*self.known, *expert.profiles}))
+                if self.profile in expert.profiles:
+                    found[expert.name] = expert
+                else:
+                    self.problems += (
+                        f"{expert.name} has no weights for the profile {self.profile!r}; "
+                        f"its card knows {', '.join(expert.profiles) or 'none'}.",
+                    )
+        return list(found.values())
 
-    def _add(self, found: dict[str, Expert]) -> None:
-        self.experts = tuple(
-            sorted((*self.experts, *found.values()), key=lambda e: (e.order, e.name))
-        )
+    def _add(self, found: Iterable[Expert]) -> None:
+        self.experts = tuple(sorted((*self.experts, *found), key=lambda e: (e.order, e.name)))
 
     @property
     def commands(self) -> tuple[str, ...]:

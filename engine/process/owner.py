@@ -39,7 +39,10 @@ async def owning(
         worker_ready=supervisor.ready,
         end_worker=supervisor.kill,
         stuck_after=settings.stuck_after,
-        fingerprint=lambda: fingerprint_of(registry.learn(), settings),
+        fingerprints=lambda: [
+            fingerprint_of(registry, settings),
+            fingerprint_of(registry.learn(), settings),
+        ],
     )
     queue = EmbeddedQueue(ledger, max_waiting=settings.max_waiting, dispatcher=dispatcher)
     core = LocalEngine(

@@ -11,7 +11,7 @@ job that its worker had not begun, count for nothing.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -56,9 +56,9 @@ def nobody(*_worker: object) -> None:
 
 @dataclass(slots=True, eq=False)
 class Dispatcher:
-    """`need_worker` and `worker_ready` are a supervisor's; a worker with another `fingerprint` is
-    refused. `dispatched(medium)` is called when there may be room; with `on_unfit(medium, reason)` what
-    waits is not failed because its worker cannot serve."""
+    """`need_worker` and `worker_ready` are a supervisor's; a worker with none of the
+    `fingerprints` is refused. `dispatched(medium)` is called when there may be room; with
+    `on_unfit(medium, reason)` what waits is not failed because its worker cannot serve."""
 
     record: Record
     need_worker: Callable[[str], None] = nobody
@@ -67,7 +67,7 @@ class Dispatcher:
     stuck_after: float = math.inf
     dispatched: Callable[[str], None] = nobody
     on_unfit: Callable[[str, str], None] | None = None
-    fingerprint: Callable[[], ServingFingerprint] | None = None
+    fingerprints: Callable[[], Iterable[ServingFingerprint]] = tuple
     entries: dict[str, QueuedJob] = field(default_factory=dict)
     workers: set[Worker] = field(default_factory=set)
     writer: OrderedWriter = field(default_factory=OrderedWriter)
@@ -149,9 +149,9 @@ class Dispatcher:
             entry.worker.link.post(Stop(job=entry.job.id))
 
     async def serve(self, hello: Hello, link: Link) -> None:
-        ours = await asyncio.to_thread(self.fingerprint) if self.fingerprint else None
-        expected = ours and ours.told(hello.medium)
-        if expected is not None and hello.fingerprint not in ("", expected):
+        ours = await asyncio.to_thread(self.fingerprints)
+        expected = [fingerprint.told(hello.medium) for fingerprint in ours]
+        if expected and hello.fingerprint not in ("", *expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
             link.post(Refused(error="SetupError", message=OTHER_FINGERPRINT))

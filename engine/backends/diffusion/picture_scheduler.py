@@ -73,9 +73,11 @@ class PictureScheduler:
     def _admit(self) -> None:
         while self._line:
             picture_job = self._line[0]
-            if self._canvases and self._manner(self._canvases[0][0]) != self._manner(picture_job):
-                return
             try:
+                if self._canvases and self._manner(self._canvases[0][0]) != self._manner(
+                    picture_job
+                ):
+                    return
                 if not picture_job.canvases:
                     self._prepare(picture_job)
                 if self._must_wait(picture_job) or not self._begin(picture_job):

@@ -157,7 +157,8 @@ class OpenAIBackend:
             await self._ready(stop)
             before = answer.tokens
             try:
-                if self._numbered:  # started again, it may number its adapters otherwise
+                # started again, it may number its adapters otherwise; or the card is new
+                if self._numbered or job.expert not in self._models:
                     await self._learn()
                 name = self._name(job)
                 model = model or name

@@ -68,7 +68,7 @@ class WorkerHost:
             stuck_after=settings.stuck_after,
             dispatched=self._wake,
             on_unfit=self._unfit,
-            fingerprint=lambda: fingerprint,
+            fingerprints=lambda: [fingerprint],
         )
         name = f"s-{os.getpid()}-{self.name[-4:].lower()}.sock"
         self._socket = Server(settings.runtime / name, self._serve)

@@ -175,8 +175,9 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
 
 def shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
     kinds, shortened = {c.name: c.kind for c in columns(name)}, partial(short, key)
+    named = _of_kind(name, "word")
     for row in rows:
-        for column in _of_kind(name, "word"):
+        for column in named:
             if kinds[column] == "json":
                 row[column] = leaves(row[column], in_texts(shortened))
             elif row.get(column) is not None:
