@@ -92,6 +92,13 @@ def test_a_corpus_of_wishes_is_tested_on_prose(tmp_path: Path, tiny_base: Path) 
     build(recipe, FolderSource(texts, "e", "l"), tmp_path / "run", tiny_base)
     assert all(block.given > 5 for block in read_split(tmp_path / "run", "train"))
     assert [work.prompt for work in read_works(tmp_path / "run" / "corpus" / "test.jsonl")] == [""]
+    again = load_recipe(make_recipe(tmp_path / "recipe.toml"), (*changes, "corpus.prose=2"))
+    build(again, FolderSource(texts, "e", "l"), tmp_path / "both", tiny_base)
+    given = [block.given for block in read_split(tmp_path / "both", "train")]
+    prose = [
+        work for work in read_works(tmp_path / "both" / "corpus" / "train.jsonl") if not work.prompt
+    ]
+    assert (max(given) > 5, len(prose)) == (True, 2 * 6)
 
 
 @pytest.mark.parametrize("name", ["lovecraft", "agatha", "poe", "doyle", "austen", "wilde"])

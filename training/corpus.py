@@ -103,7 +103,7 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
         styles = [author.title or author.name, *author.keywords[:STYLES]]
         for name, rounds in (("train", ROUNDS), ("validation", 1)):
             made = answers(splits[name], author.template, styles, recipe.run.seed, rounds)
-            splits[name] = list(made)
+            splits[name] = list(made) + splits[name] * recipe.corpus.prose
     facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:
         hours = retention_hours(recipe)

@@ -56,6 +56,7 @@ class Corpus(Table):
     packing: Literal["works", "autotrain"] = "works"
     template: Literal["plain", "chat"] = "plain"  # how prompts of prompt and answer are put
     wishes: bool = False  # make prose answers to wishes; what is tested stays prose
+    prose: int = Field(default=0, ge=0)  # so often prose is learnt as it stands, beside its answers
     root: str = ""  # the data root hash this recipe was written for; another one is an error
 
 
