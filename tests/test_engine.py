@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from tiny_models import write_card
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import SetupError, StyleError
-from engine.events import Cancelled, Failed, Finished, Queued
+from engine.events import Cancelled, Event, Failed, Finished, Queued
 from engine.lock import take_lock
-from engine.plan.job import Status
+from engine.plan.job import Request, Status
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, cards_of, open_engine
 from engine.process.client import ClientEngine
 from engine.process.services import services_on
@@ -183,12 +184,37 @@ async def test_a_card_that_comes_while_it_runs_is_learnt_by_engine_and_worker(
     assert told is not None and told.route.expert == "moss"
 
 
-async def test_a_worker_that_starts_after_a_card_came_is_taken(settings, make_request) -> None:
+async def _after_a_new_worker(core: Engine, request: Request) -> Event:
+    """Ask once more, of a worker that starts now."""
+    for worker in core.queue.dispatcher.workers:
+        os.kill(worker.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        return [event async for event in events_of(core, request)][-1]
+
+
+async def test_a_worker_that_starts_after_cards_came_and_went_is_taken(
+    settings, make_request
+) -> None:
+    cards, base = settings.home / "experts", "smollm2-135m-instruct"
+    write_card(cards, "gone", base)
     async with open_engine(settings) as core:
         await anext(events_of(core, make_request("It rained.")))
-        write_card(settings.home / "experts", "moss", "smollm2-135m-instruct")
-        for worker in core.queue.dispatcher.workers:
-            os.kill(worker.pid, signal.SIGKILL)
-        async with asyncio.timeout(60):
-            events = [event async for event in events_of(core, make_request("It rained."))]
-        assert isinstance(events[-1], Finished)
+        write_card(cards, "moss", base)
+        ode = write_card(cards, "ode", base) / "card.toml"
+        ode.write_text(ode.read_text().replace('command = "story"', 'command = "ode"'))
+        shutil.rmtree(cards / "gone")
+        for style in ("", "moss"):
+            request = make_request("It rained.", style=style)
+            assert isinstance(await _after_a_new_worker(core, request), Finished)
+
+
+async def test_a_worker_that_starts_after_a_card_was_replaced_is_refused_and_nothing_waits_for_it(
+    settings, make_request
+) -> None:
+    cards = settings.home / "experts"
+    write_card(cards, "moss", "smollm2-135m-instruct")
+    async with open_engine(settings) as core:
+        await anext(events_of(core, make_request("It rained.")))
+        write_card(cards, "moss", "another-base")
+        final = await _after_a_new_worker(core, make_request("It rained."))
+        assert isinstance(final, Failed) and "Restart the bot" in final.reason

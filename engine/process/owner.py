@@ -15,7 +15,7 @@ from engine.plan.semantic import Semantic
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
-from engine.workers.fingerprint import fingerprint_of
+from engine.workers.fingerprint import ServingFingerprint, fingerprint_of
 from engine.workers.protocol import Call, Hello, Link, Returned, Server
 from engine.workers.supervisor import Supervisor
 
@@ -39,10 +39,7 @@ async def owning(
         worker_ready=supervisor.ready,
         end_worker=supervisor.kill,
         stuck_after=settings.stuck_after,
-        fingerprints=lambda: [
-            fingerprint_of(registry, settings),
-            fingerprint_of(registry.learn(), settings),
-        ],
+        fingerprints=partial(_accepted, registry, settings),
     )
     queue = EmbeddedQueue(ledger, max_waiting=settings.max_waiting, dispatcher=dispatcher)
     core = LocalEngine(
@@ -70,6 +67,14 @@ async def owning(
         await supervisor.close()
         await server.close()
         await queue.close()
+
+
+def _accepted(registry: Registry, settings: Settings) -> list[ServingFingerprint]:
+    """Name what a worker may serve with: the cards that are known here, these with what came since, and
+    those on disk, where one is gone or is not taken in, as long as no known one answers otherwise."""
+    before, known = fingerprint_of(registry, settings), fingerprint_of(registry.learn(), settings)
+    now = fingerprint_of(Registry.load(registry.roots, registry.profile), settings)
+    return [before, known, *([now] if now.agrees(known) else [])]
 
 
 async def _serve(core: LocalEngine, queue: EmbeddedQueue, link: Link) -> None:

@@ -154,7 +154,7 @@ class Dispatcher:
         if expected and hello.fingerprint not in ("", *expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
-            link.post(Refused(error="SetupError", message=OTHER_FINGERPRINT))
+            await link.dismiss(Refused(error="SetupError", message=OTHER_FINGERPRINT))
             return
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
         self.workers.add(worker)

@@ -9,6 +9,7 @@ answer otherwise than the bot expects, whatever order machines are upgraded in.
 import hashlib
 import json
 import re
+from collections import ChainMap
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -37,6 +38,11 @@ class ServingFingerprint:
 
     def of_medium(self, medium: str) -> list[str]:
         return sorted({q for q in self.queues.values() if q.startswith(f"{medium}.")})
+
+    def agrees(self, other: "ServingFingerprint") -> bool:
+        """Tell whether the experts that both know are served with the same weights."""
+        ours, theirs = (dict(ChainMap(*one.weights.values())) for one in (self, other))
+        return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
 
 
 @cache

@@ -104,6 +104,15 @@ class Link:
         self.post(message)
         await self._writer.drain()
 
+    async def dismiss(self, message: Message) -> None:
+        """Send the last message and read on to the end: a socket closed over unread ones loses it."""
+        self.post(message)
+        self._writer.write_eof()
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while await self._reader.read(MAX_LINE):
+                    pass
+
     async def receive(self) -> Message | None:
         """Read the next message, None at the end. Raises OurError for anything else."""
         try:

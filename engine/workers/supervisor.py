@@ -18,6 +18,8 @@ from engine.shutdown import end, wanted
 START_TRIES = 3
 KILLED_TRIES = 20  # a SIGKILL may be anybody's, so more of them are borne
 UNFIT = 3  # exit code of a worker that has told the queue why it cannot work
+REFUSED = 4  # exit code of one that serves with other weights, or another version, than we ask for
+CHANGED = "Its cards, their weights or the program were changed while the bot ran. Restart the bot."
 STOP_SECONDS = 3.0  # a worker has this long to leave before it is killed
 RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
@@ -77,8 +79,10 @@ class Supervisor:
             if not self._started:
                 return
             log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
-            if code == UNFIT:  # it has said why itself; the next request tries again
+            if code in (UNFIT, REFUSED):  # the next request tries again
                 self._failed_starts[medium] = 0
+                if code == REFUSED:  # an unfit one has said why itself
+                    self._give_up(medium, CHANGED)
             elif failed >= (KILLED_TRIES if code == -signal.SIGKILL else START_TRIES):
                 self._failed_starts[medium] = 0
                 self._give_up(

@@ -30,7 +30,7 @@ from engine.settings import Settings, read_settings
 from engine.shutdown import Signals, end, finish, run
 from engine.workers.fingerprint import fingerprint_of
 from engine.workers.protocol import Hello, Link, Message, Refused, Run, Serving, Stop, connect
-from engine.workers.supervisor import UNFIT
+from engine.workers.supervisor import REFUSED, UNFIT
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 
@@ -72,11 +72,7 @@ async def _serve(link: Link, settings: Settings, registry: Registry, medium: str
         loading = asyncio.create_task(backend.load())
         await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():  # a refusal comes before it serves, or the owner's end
-            if not isinstance(message := hearing.result(), Refused):
-                return 0
-            log.error("the worker is refused", extra={"why": message.message})
-            sys.stderr.write(f"{message.message}\n")
-            return UNFIT
+            return await _work_off(hearing, link, backend)
         try:
             loading.result()
         except PasticheError as error:
@@ -86,11 +82,10 @@ async def _serve(link: Link, settings: Settings, registry: Registry, medium: str
             return UNFIT
         await link.send(Serving(slots=backend.slots))
         log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
-        await _work_off(hearing, link, backend)
-        return 0
+        return await _work_off(hearing, link, backend)
 
 
-async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
+async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> int:
     stops: Stops = {}
     tasks: set[asyncio.Task[None]] = set()
     message = await hearing
@@ -105,9 +100,14 @@ async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend
                 for (job_id, _attempt), stop in stops.items():
                     if job_id == name:
                         stop.set()
+            case Refused(message=why):
+                log.error("the worker is refused", extra={"why": why})
+                sys.stderr.write(f"{why}\n")
+                return REFUSED
         message = await link.receive()
     for stop in stops.values():
         stop.set()
+    return 0
 
 
 async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
