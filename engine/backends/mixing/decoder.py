@@ -1,7 +1,7 @@
 """What every layout shares: one forward over the packed tokens of a step, from ids to logits.
 
-A class of layouts.py says what its block does between the two. The numbers are transformers' own:
-weights, rotary frequencies and configuration come from its loaded model. The residual is in float32.
+A class of layouts.py says what its block does between the two. Weights have the names that
+transformers gives them; configuration and rotary frequencies are its own. The residual is in float32.
 """
 
 import math
@@ -17,6 +17,7 @@ from engine.backends.mixing.kernels import Precision, make_kernel
 from engine.backends.mixing.multi_lora import NO_MIX, Mix, MixedLinear
 
 Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
+State = dict[str, torch.Tensor]  # "model.layers.3.self_attn.q_proj.weight" -> [out, in]
 
 
 @dataclass(slots=True, eq=False)
@@ -41,59 +42,61 @@ class Layer:
 
 
 class Decoder:
-    """Compute a resident base; it takes a loaded transformers model's weights over, and uses it up."""
+    """Compute a resident base; it takes the weights of `state` over, and uses them up.
+
+    `rotary` gives cosine and sine as transformers' own does: of (what has the dtype, positions).
+    """
 
     NORMS: Sequence[str] = ("input_layernorm", "post_attention_layernorm")
     NORM_OFFSET = 0.0  # Gemma's norms are stored as the difference from one
 
-    def __init__(self, model: Any, precision: Precision) -> None:
-        from transformers.activations import ACT2FN
-
-        config, inner = model.config, model.model
+    def __init__(self, config: Any, state: State, rotary: Any, precision: Precision) -> None:
         self.precision = precision
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         self.config = config
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
-        self.head_size = inner.layers[0].self_attn.head_dim
+        self.head_size = len(state["model.layers.0.self_attn.q_proj.weight"]) // self.heads
         self.hidden = config.hidden_size
-        self.device = inner.embed_tokens.weight.device
+        embedding = state["model.embed_tokens.weight"]
+        self.device = embedding.device
         self.linears: list[MixedLinear] = []
         self._eps = config.rms_norm_eps
         self._least = torch.tensor(math.sqrt(self._eps * self.hidden), device=self.device)
-        self._act = ACT2FN[getattr(config, "hidden_activation", None) or config.hidden_act]
-        self._rotary = inner.rotary_emb
-        self._embedding = inner.embed_tokens.weight.detach().to(self.dtype)
-        self._last_norm = self._norm_weight(inner.norm)
-        self.layers: list[Layer] = []
-        for number, block in enumerate(inner.layers):
-            self.layers.append(self._layer(number, block))
-            block.to("meta")  # its weights live on in the kernels only
-        self._head = make_kernel(model.lm_head.weight.detach(), model.lm_head.bias, precision)
+        self._act = _activation(getattr(config, "hidden_activation", None) or config.hidden_act)
+        self._rotary = rotary
+        self._embedding = embedding.to(self.dtype)
+        self._last_norm = self._norm_weight(state["model.norm.weight"])
+        self.layers = [self._layer(number, state) for number in range(config.num_hidden_layers)]
+        self._head = make_kernel(state["lm_head.weight"], state.get("lm_head.bias"), precision)
         self._cap = getattr(config, "final_logit_softcapping", None)
 
-    def _layer(self, number: int, block: Any) -> Layer:
+    def _layer(self, number: int, state: State) -> Layer:
         kinds = getattr(self.config, "layer_types", None) or ["full_attention"] * (number + 1)
         return Layer(
             number=number,
             kind=kinds[number],
-            qkv=self._mixed(number, block, "self_attn", "q_proj", "k_proj", "v_proj"),
-            out=self._mixed(number, block, "self_attn", "o_proj"),
-            gate_up=self._mixed(number, block, "mlp", "gate_proj", "up_proj"),
-            down=self._mixed(number, block, "mlp", "down_proj"),
-            norms={name: self._norm_weight(block.get_submodule(name)) for name in self.NORMS},
+            qkv=self._mixed(number, state, "self_attn", "q_proj", "k_proj", "v_proj"),
+            out=self._mixed(number, state, "self_attn", "o_proj"),
+            gate_up=self._mixed(number, state, "mlp", "gate_proj", "up_proj"),
+            down=self._mixed(number, state, "mlp", "down_proj"),
+            norms={
+                name: self._norm_weight(state[f"model.layers.{number}.{name}.weight"])
+                for name in self.NORMS
+            },
         )
 
-    def _mixed(self, number: int, block: Any, part: str, *names: str) -> MixedLinear:
-        linears = [block.get_submodule(f"{part}.{name}") for name in names]
+    def _mixed(self, number: int, state: State, part: str, *names: str) -> MixedLinear:
+        """Take the linears' weights out of the state: they live on in the kernels only."""
         full = [f"layers.{number}.{part}.{name}" for name in names]
-        self.linears.append(MixedLinear(len(self.linears), full, linears, self.precision))
+        weights = {name: state.pop(f"model.{name}.weight") for name in full}
+        biases = [state.pop(f"model.{name}.bias", None) for name in full]
+        self.linears.append(MixedLinear(len(self.linears), weights, biases, self.precision))
         return self.linears[-1]
 
-    def _norm_weight(self, norm: Any) -> torch.Tensor:
+    def _norm_weight(self, weight: torch.Tensor) -> torch.Tensor:
         """Multiply by the root of the width, since `_norm` divides by the length, not the mean."""
-        weight = norm.weight.detach().float() + self.NORM_OFFSET
-        return weight * math.sqrt(len(weight))  # type: ignore[no-any-return]
+        return (weight.float() + self.NORM_OFFSET) * math.sqrt(len(weight))
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -153,3 +156,11 @@ class Decoder:
     def _gated(self, y: torch.Tensor) -> torch.Tensor:
         gate, up = y.chunk(2, 1)
         return self._act(gate).mul_(up)  # type: ignore[no-any-return]
+
+
+def _activation(name: str) -> Any:
+    if name == "silu":
+        return F.silu  # as transformers' is, whose module takes seconds to import
+    from transformers.activations import ACT2FN
+
+    return ACT2FN[name]

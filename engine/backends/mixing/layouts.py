@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope
+from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope, State
 from engine.backends.mixing.kernels import Precision
 from engine.errors import UnmixableError
 
@@ -35,9 +35,9 @@ class Gemma2(Decoder):
     )
     NORM_OFFSET = 1.0
 
-    def __init__(self, model: Any, precision: Precision) -> None:
-        super().__init__(model, precision)
-        scale = torch.tensor(model.model.embed_tokens.scalar_embed_scale)
+    def __init__(self, config: Any, state: State, rotary: Any, precision: Precision) -> None:
+        super().__init__(config, state, rotary, precision)
+        scale = torch.tensor(config.hidden_size**0.5)
         self._embed_scale = float(scale.to(self.dtype))
         self._scale = self.config.query_pre_attn_scalar**-0.5
         self._score_cap: float | None = self.config.attn_logit_softcapping
@@ -68,8 +68,8 @@ class Gemma3(Gemma2):
 
     NORMS = (*Gemma2.NORMS, "self_attn.q_norm", "self_attn.k_norm")
 
-    def __init__(self, model: Any, precision: Precision) -> None:
-        super().__init__(model, precision)
+    def __init__(self, config: Any, state: State, rotary: Any, precision: Precision) -> None:
+        super().__init__(config, state, rotary, precision)
         self._score_cap = None
         self._least_head = torch.tensor(math.sqrt(self._eps * self.head_size), device=self.device)
         heads = {"self_attn.q_norm": self.heads, "self_attn.k_norm": self.kv_heads}
@@ -104,4 +104,6 @@ def make_decoder(model: Any, precision: Precision) -> Decoder:
             raise UnmixableError(f"Its rotary positions are of the kind {rope['rope_type']}.")
     if getattr(model, "quantization_method", None):
         raise UnmixableError("Its weights are quantised by another library.")
-    return layout(model, precision)
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    model.model.layers.to("meta")  # what it held lives on in the state, and then in kernels only
+    return layout(config, state, model.model.rotary_emb, precision)

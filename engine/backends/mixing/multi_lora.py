@@ -62,25 +62,20 @@ class MixedLinear:
     def __init__(
         self,
         number: int,
-        names: Sequence[str],
-        linears: Sequence[torch.nn.Linear],
+        weights: Mapping[str, torch.Tensor],
+        biases: Sequence[torch.Tensor | None],
         precision: Precision,
     ) -> None:
-        """`number` is its index among the decoder's; `names` are the adapters' for its linears."""
-        pairs = zip(names, linears, strict=True)
-        self.shapes = {n: (x.out_features, x.in_features) for n, x in pairs}
+        """`number` is its index among the decoder's; `weights` [out, in] have the adapters' names."""
+        self.shapes = {name: (len(x), x.shape[1]) for name, x in weights.items()}
         self._number = number
         self._full = precision == "fp32"
-        self._out = sum(linear.out_features for linear in linears)
-        weight = torch.cat([linear.weight.detach() for linear in linears])
+        self._out = sum(map(len, weights.values()))
+        weight = torch.cat(list(weights.values()))
         bias = None
-        if any(linear.bias is not None for linear in linears):
-            zeros = [x.weight.new_zeros(x.out_features) for x in linears]
-            own = [
-                z if x.bias is None else x.bias.detach()
-                for z, x in zip(zeros, linears, strict=True)
-            ]
-            bias = torch.cat(own)
+        if any(own is not None for own in biases):
+            pairs = zip(weights.values(), biases, strict=True)
+            bias = torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in pairs])
         self.device = weight.device
         self._kernel = make_kernel(weight, bias, precision)
 
