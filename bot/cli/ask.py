@@ -67,14 +67,17 @@ def ask_command(
         if any(well_formed(word) != word for word in (typed, *said.values())):
             raise CommandError(words("terminal.not_utf8"))
         options = checked(said)
-        commands = load_registry(settings.expert_roots, settings.profile).commands
-        command = _with(parse(typed, commands), options)
+        registry = load_registry(settings.expert_roots, settings.profile)
+        command = _with(parse(typed, registry.commands), options)
+        asked = command.command if isinstance(command, Generate | Compare) else ""
+        warm = tuple({expert.medium for expert in registry.of_command(asked)})
         prepare_bases(settings, Console(stderr=True))
 
         async def run() -> int:
             from bot.terminal_client.session import open_terminal
 
-            async with open_terminal(settings, out=out and _made(out.expanduser())) as there:
+            folder = out and _made(out.expanduser())
+            async with open_terminal(settings, warm=warm, out=folder) as there:
                 return await ask(command, typed, there, as_json=as_json)
 
         raise typer.Exit(shutdown.run(run()))

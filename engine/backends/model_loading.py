@@ -4,6 +4,7 @@ never a repository's code. Every digest is taken from the files themselves."""
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,34 +133,47 @@ def use_threads(settings: Settings) -> None:
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 2) // 2))
 
 
-def load_base(spec: str, models: Path) -> Loaded:
+def load_base(spec: str, models: Path, *, direct: bool = False) -> Loaded:
+    """Load a base; a `direct` one, for mixing alone, without transformers where that can be left out."""
+    import torch
+
+    path = fetch(find_base(spec, models))
+    gguf = path.suffix == ".gguf"
+    if not gguf:
+        check_weights(path)
+    with loading(f"The base {spec}"), ThreadPoolExecutor(max_workers=1) as beside:
+        digest = beside.submit(digest_of, path)
+        device, dtype = placement([path] if gguf else path.glob("*.safetensors"))
+        read = None
+        if direct and not gguf and (device, dtype) == ("cpu", torch.float32):
+            from engine.backends.mixing.direct_base import read_directly
+
+            read = read_directly(path)
+        model, tokenizer = read or _by_transformers(path, device, dtype)
+        found = digest.result()
+    log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
+    window = int(getattr(model.config, "max_position_embeddings", 2048))
+    cache = "static" if device == "cuda" else "dynamic"
+    return Loaded(model=model, tokenizer=tokenizer, digest=found, window=window, cache=cache)
+
+
+def _by_transformers(path: Path, device: str, dtype: Any) -> tuple[Any, Any]:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    folder = path = fetch(find_base(spec, models))
-    gguf = path.suffix == ".gguf"
+    folder = path
     options: dict[str, Any] = {"local_files_only": True}
-    if gguf:
+    if path.suffix == ".gguf":
         folder, options["gguf_file"] = path.parent, path.name
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+    if path.suffix == ".gguf":
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     else:
-        check_weights(path)
-    with loading(f"The base {spec}"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-        if gguf:
-            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        else:
-            options["use_safetensors"] = True
-        device, dtype = placement([path] if gguf else path.glob("*.safetensors"))
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-        # not by the thread's own switch, which would reach who trains in it
-        model.to(device).eval().requires_grad_(False)
-    log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
-    window = int(getattr(model.config, "max_position_embeddings", 2048))
-    cache = "static" if device == "cuda" else "dynamic"
-    return Loaded(
-        model=model, tokenizer=tokenizer, digest=digest_of(path), window=window, cache=cache
-    )
+        options["use_safetensors"] = True
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
+    # not by the thread's own switch, which would reach who trains in it
+    return model.to(device).eval().requires_grad_(False), tokenizer
 
 
 def placement(files: Iterable[Path]) -> tuple[str, Any]:

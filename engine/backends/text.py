@@ -111,7 +111,8 @@ class TextBackend:
         return resident
 
     def _load_resident(self, base: str) -> ResidentBase:
-        loaded = load_base(base, self._settings.models)
+        mixed = self._settings.text_engine != "peft"
+        loaded = load_base(base, self._settings.models, direct=mixed)
         try:
             resident = make_resident(loaded, self._settings, self.gauges)
         except UnmixableError as reason:

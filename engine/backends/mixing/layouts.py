@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope, State
+from engine.backends.mixing.direct_base import DirectBase
 from engine.backends.mixing.kernels import Precision
 from engine.errors import UnmixableError
 
@@ -104,6 +105,8 @@ def make_decoder(model: Any, precision: Precision) -> Decoder:
             raise UnmixableError(f"Its rotary positions are of the kind {rope['rope_type']}.")
     if getattr(model, "quantization_method", None):
         raise UnmixableError("Its weights are quantised by another library.")
+    if isinstance(model, DirectBase):
+        return layout(config, model.state, model.rotary, precision)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     model.model.layers.to("meta")  # what it held lives on in the state, and then in kernels only
     return layout(config, state, model.model.rotary_emb, precision)
