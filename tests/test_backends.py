@@ -131,7 +131,9 @@ async def test_every_request_meets_exactly_its_own_adapter(text_backend, tiny, l
         tokens = alone.generate(
             input_ids=ids, do_sample=False, max_new_tokens=20, min_new_tokens=9, pad_token_id=0
         )
-        text = tokenizer.decode(tokens[0, ids.shape[1] :].tolist(), skip_special_tokens=True).lstrip()
+        text = tokenizer.decode(
+            tokens[0, ids.shape[1] :].tolist(), skip_special_tokens=True
+        ).lstrip()
         assert said[name][:10] and text.startswith(said[name][:10].rstrip("…"))
 
 
