@@ -128,8 +128,19 @@ OTHERS: dict[str, Callable[[Path], object]] = {
     "clean up": lambda path: change(
         path / "tokenizer_config.json", clean_up_tokenization_spaces=True
     ),
+    "unknown setting": lambda path: change(path / "tokenizer_config.json", add_bos_token=True),
+    "large": lambda path: change(path / "config.json", vocab_size=128256),
+    "file beside": lambda path: (path / "added_tokens.json").write_text("{}"),
     "file": lambda path: (path / "tokenizer.json").unlink(),
 }
+
+
+def test_a_bias_that_its_configuration_does_not_ask_for_is_not_added(copy: Path) -> None:
+    change(copy / "config.json", attention_bias=False)
+    read = read_directly(copy)
+    assert read is not None
+    theirs = AutoModelForCausalLM.from_pretrained(copy).requires_grad_(False)
+    assert torch.equal(logits(make_decoder(read[0], "fp32")), logits(make_decoder(theirs, "fp32")))
 
 
 @pytest.mark.parametrize("what", OTHERS)
@@ -138,12 +149,31 @@ def test_what_transformers_would_read_otherwise_is_left_to_it(copy: Path, what: 
     assert read_directly(copy) is None
 
 
-def test_a_base_that_lacks_a_tensor_is_refused(copy: Path) -> None:
+@pytest.mark.parametrize("size", [0, 8])
+def test_a_base_that_lacks_a_tensor_or_has_it_in_another_size_is_refused(
+    copy: Path, size: int
+) -> None:
     state = load_file(copy / "model.safetensors")
-    del state["model.layers.1.mlp.up_proj.weight"]
+    state["model.layers.1.mlp.up_proj.weight"] = torch.zeros(size, size)
+    if not size:
+        del state["model.layers.1.mlp.up_proj.weight"]
     save_file(state, copy / "model.safetensors")
     with pytest.raises(ModelError, match=r"cannot be loaded.*up_proj"):
         load_base(str(copy), copy, direct=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json"]
+)
+@pytest.mark.parametrize("text", ["[]", "{", "", "{}"])
+def test_files_of_odd_shape_are_a_models_fault_or_transformers_matter(
+    copy: Path, name: str, text: str
+) -> None:
+    (copy / name).write_text(text)
+    try:
+        load_base(str(copy), copy, direct=True)
+    except ModelError as error:
+        assert "cannot be loaded" in str(error)
 
 
 def test_the_digest_and_the_window_are_the_same(folder: Path) -> None:

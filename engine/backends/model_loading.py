@@ -194,5 +194,5 @@ def loading(what: str) -> Iterator[None]:
     """Turn what a library raises while it loads something into a ModelError."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # tokenizers raises no narrower one
         raise ModelError(f"{what} cannot be loaded: {in_one_line(error)}") from error

@@ -22,8 +22,14 @@ NEEDED = (
     "head_dim", "hidden_act", "hidden_size", "intermediate_size", "num_attention_heads",
     "num_hidden_layers", "num_key_value_heads", "rms_norm_eps", "vocab_size",
 )  # fmt: skip
+MOST_WORDS = 100_000  # transformers looks for one family's mistake in larger tokenizers
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+UNDERSTOOD = {
+    *SPECIAL, "backend", "chat_template", "clean_up_tokenization_spaces", "is_local",
+    "local_files_only", "model_max_length", "name_or_path", "tokenizer_class",
+}  # fmt: skip
+BESIDE = ("special_tokens_map.json", "added_tokens.json")  # say more of a tokenizer
 TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")  # tokenizer.json says all of these
 
 
@@ -47,7 +53,7 @@ class DirectBase:
 class DirectTokenizer:
     """Encode and decode as transformers does; what else is asked for is asked of transformers."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, ids: dict[str, int]) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, ids: dict[str, int | None]) -> None:
         self._folder, self._tokenizer = folder, tokenizer
         self.bos_token_id, self.eos_token_id = ids.get("bos_token"), ids.get("eos_token")
 
@@ -85,46 +91,62 @@ class Rotary:
 
 
 def read_directly(folder: Path) -> tuple[DirectBase, DirectTokenizer] | None:
-    """Read a base; None for one that only transformers knows. Raises OSError, ValueError, KeyError."""
-    if not all((folder / name).is_file() for name in FILES):
-        return None
-    said, told = (_json(folder / name) for name in ("config.json", "tokenizer_config.json"))
-    rope = said.get("rope_parameters") or {}
-    if (
-        (said.get("model_type"), rope.get("rope_type")) != ("llama", "default")
-        or set(rope) != {"rope_type", "rope_theta"}
-        or said.get("quantization_config")
-        or any(said.get(name) is None for name in NEEDED)
-        or told.get("tokenizer_class") not in TOKENIZERS
-        or told.keys() & {"added_tokens_decoder", "extra_special_tokens", "add_bos_token"}
-        or told.get("clean_up_tokenization_spaces")
-        or said.get("use_bidirectional_attention")
+    """Read a base; None for one that transformers alone knows. Raises what its files are wrong with."""
+    if not all((folder / name).is_file() for name in FILES) or any(
+        (folder / name).exists() for name in BESIDE
     ):
         return None
+    said, told = (_json(folder / name) for name in ("config.json", "tokenizer_config.json"))
+    if not _known(said, told):
+        return None
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    known = {str(t): n for n, t in tokenizer.get_added_tokens_decoder().items() if t.special}
-    if any(told.get(name) not in (None, *known) for name in SPECIAL):
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    added = {str(t): n for n, t in tokenizer.get_added_tokens_decoder().items() if t.special}
+    ids = {name: added.get(told[name]) for name in SPECIAL if told.get(name) is not None}
+    if None in ids.values():
         return None  # transformers would add it
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        # a copy: what is mapped from a file changes with it
-        state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    config, state = SimpleNamespace(**said), _state(folder, said)
     if said.get("tie_word_embeddings"):
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    config = SimpleNamespace(**said)
     for name, shape in _shapes(config).items():
         if name not in state or state[name].shape != shape:
             raise ValueError(f"its file has no {name} of {' x '.join(map(str, shape))}")
     ends = said.get("eos_token_id")
     if (folder / "generation_config.json").is_file():
         ends = _json(folder / "generation_config.json").get("eos_token_id", ends)
+    generation = SimpleNamespace(eos_token_id=ends)
     base = DirectBase(
-        config=config,
-        generation_config=SimpleNamespace(eos_token_id=ends),
-        state=state,
-        rotary=Rotary(config),
+        config=config, generation_config=generation, state=state, rotary=Rotary(config)
     )
-    ids = {name: known[told[name]] for name in SPECIAL if told.get(name)}
     return base, DirectTokenizer(folder, tokenizer, ids)
+
+
+def _known(said: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Tell whether a model's and a tokenizer's configuration ask for nothing but what is read here."""
+    rope = said.get("rope_parameters") or {}
+    return (
+        said.get("model_type") == "llama"
+        and rope.keys() == {"rope_type", "rope_theta"}
+        and rope["rope_type"] == "default"
+        and all(said.get(name) is not None for name in NEEDED)
+        and not (said.get("quantization_config") or said.get("use_bidirectional_attention"))
+        and said["vocab_size"] <= MOST_WORDS
+        and told.get("tokenizer_class") in TOKENIZERS
+        and told.keys() <= UNDERSTOOD
+        and not told.get("clean_up_tokenization_spaces")
+    )
+
+
+def _state(folder: Path, said: dict[str, Any]) -> State:
+    """Read a copy of every tensor, for what is mapped from a file changes with it; no bias unasked."""
+    asked = {"self_attn": said.get("attention_bias"), "mlp": said.get("mlp_bias")}
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        return {
+            name: file.get_tensor(name).clone()
+            for name in file.keys()  # noqa: SIM118 - it is no mapping
+            if not name.endswith(".bias") or asked.get(name.split(".")[-3])
+        }
 
 
 def _shapes(config: SimpleNamespace) -> dict[str, tuple[int, ...]]:
