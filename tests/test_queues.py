@@ -251,6 +251,18 @@ async def test_a_worker_with_other_weights_is_refused_and_told(settings, ask) ->
 
 
 @pytest.mark.databases("sqlite")
+async def test_what_a_refused_worker_said_of_itself_is_heard(settings, ask) -> None:
+    asked = await ask()
+    odd = await connect(str(socket_of(settings)))
+    await odd.send(Hello(medium="text", pid=1, fingerprint="text.other-base.00000000"))
+    await odd.send(Serving(reason="The base is missing."))
+    final = await asked.end()
+    assert isinstance(final, Failed) and final.reason == "The base is missing."
+    assert isinstance(await odd.receive(), Refused)
+    await odd.close()
+
+
+@pytest.mark.databases("sqlite")
 async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(
     settings, ask
 ) -> None:

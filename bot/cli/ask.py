@@ -26,6 +26,7 @@ from engine import shutdown
 from engine.characters import well_formed
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Finished, is_final
+from engine.ledger.storage import on_server
 from engine.plan.cards import load_registry
 from engine.plan.treatment import ARM
 
@@ -69,8 +70,11 @@ def ask_command(
         options = checked(said)
         registry = load_registry(settings.expert_roots, settings.profile)
         command = _with(parse(typed, registry.commands), options)
-        asked = command.command if isinstance(command, Generate | Compare) else ""
-        warm = tuple({expert.medium for expert in registry.of_command(asked)})
+        asked = command.command if isinstance(command, Generate) else ""
+        alone = not on_server(
+            settings
+        )  # there others may serve, and a worker is started if none does
+        warm = tuple({expert.medium for expert in registry.of_command(asked) if alone})
         prepare_bases(settings, Console(stderr=True))
 
         async def run() -> int:

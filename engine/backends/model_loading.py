@@ -96,7 +96,8 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
 
 def expert_of(registry: Registry, job: "Job") -> Expert:
     if (expert := registry.named(job.expert) or registry.learn().named(job.expert)) is None:
-        raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
+        why = "put its card back, or restart the bot"
+        raise ModelError(f"There is no expert {job.expert!r} here: {why}.")
     return expert
 
 

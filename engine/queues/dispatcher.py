@@ -21,7 +21,7 @@ from engine.plan.job import Job
 from engine.queues.fair_queue import FairQueue, QueuedJob, Worker
 from engine.queues.ledger_writer import OrderedWriter
 from engine.workers.fingerprint import ServingFingerprint
-from engine.workers.protocol import Hello, Link, Refused, Run, Serving, Stop
+from engine.workers.protocol import REFUSAL, Hello, Link, Refused, Run, Serving, Stop
 
 DEATHS_ALONE = 3
 HANGS = 2  # times that a job may be in the hands of a worker that falls silent
@@ -154,7 +154,9 @@ class Dispatcher:
         if expected and hello.fingerprint not in ("", *expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
-            await link.dismiss(Refused(error="SetupError", message=OTHER_FINGERPRINT))
+            for said in await link.dismiss(Refused(error=REFUSAL, message=OTHER_FINGERPRINT)):
+                if isinstance(said, Serving) and said.reason:
+                    self.unfit(hello.medium, said.reason)
             return
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
         self.workers.add(worker)

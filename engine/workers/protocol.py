@@ -23,6 +23,7 @@ from engine.plan.job import Answer, Job, Request, Status
 from engine.shutdown import end, spawn
 
 CLOSE_SECONDS = 2.0
+REFUSAL = "SetupError"  # of a worker with other cards; another error is the owner's own
 MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 log = logging.getLogger(__name__)
@@ -104,14 +105,16 @@ class Link:
         self.post(message)
         await self._writer.drain()
 
-    async def dismiss(self, message: Message) -> None:
-        """Send the last message and read on to the end: a socket closed over unread ones loses it."""
+    async def dismiss(self, message: Message) -> list[Message]:
+        """Send the last message and give what is said still: a socket closed over that loses ours."""
         self.post(message)
-        self._writer.write_eof()
-        with suppress(ConnectionError, TimeoutError):
+        heard: list[Message] = []
+        with suppress(OSError, OurError, TimeoutError):
+            self._writer.write_eof()
             async with asyncio.timeout(CLOSE_SECONDS):
-                while await self._reader.read(MAX_LINE):
-                    pass
+                while (said := await self.receive()) is not None:
+                    heard.append(said)
+        return heard
 
     async def receive(self) -> Message | None:
         """Read the next message, None at the end. Raises OurError for anything else."""

@@ -29,7 +29,17 @@ from engine.plan.job import Job
 from engine.settings import Settings, read_settings
 from engine.shutdown import Signals, end, finish, run
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.protocol import Hello, Link, Message, Refused, Run, Serving, Stop, connect
+from engine.workers.protocol import (
+    REFUSAL,
+    Hello,
+    Link,
+    Message,
+    Refused,
+    Run,
+    Serving,
+    Stop,
+    connect,
+)
 from engine.workers.supervisor import REFUSED, UNFIT
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
@@ -100,10 +110,10 @@ async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend
                 for (job_id, _attempt), stop in stops.items():
                     if job_id == name:
                         stop.set()
-            case Refused(message=why):
+            case Refused(error=kind, message=why):
                 log.error("the worker is refused", extra={"why": why})
                 sys.stderr.write(f"{why}\n")
-                return REFUSED
+                return REFUSED if kind == REFUSAL else 1
         message = await link.receive()
     for stop in stops.values():
         stop.set()

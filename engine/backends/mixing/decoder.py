@@ -68,7 +68,10 @@ class Decoder:
         self._embedding = embedding.to(self.dtype)
         self._last_norm = self._norm_weight(state["model.norm.weight"])
         self.layers = [self._layer(number, state) for number in range(config.num_hidden_layers)]
-        self._head = make_kernel(state["lm_head.weight"], state.get("lm_head.bias"), precision)
+        head = state["lm_head.weight"]
+        tied = head.data_ptr() == embedding.data_ptr()  # then it is converted once
+        head = self._embedding if tied else head
+        self._head = make_kernel(head, state.get("lm_head.bias"), precision)
         self._cap = getattr(config, "final_logit_softcapping", None)
 
     def _layer(self, number: int, state: State) -> Layer:

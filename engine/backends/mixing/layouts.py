@@ -9,7 +9,7 @@ import torch
 from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope, State
 from engine.backends.mixing.direct_base import DirectBase
 from engine.backends.mixing.kernels import Precision
-from engine.errors import UnmixableError
+from engine.errors import ModelError, UnmixableError
 
 
 class Llama(Decoder):
@@ -106,7 +106,10 @@ def make_decoder(model: Any, precision: Precision) -> Decoder:
     if getattr(model, "quantization_method", None):
         raise UnmixableError("Its weights are quantised by another library.")
     if isinstance(model, DirectBase):
-        return layout(config, model.state, model.rotary, precision)
+        try:
+            return layout(config, model.state, model.rotary, precision)
+        except KeyError as error:
+            raise ModelError(f"The base lacks {error}. Run: pastiche prepare") from error
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     model.model.layers.to("meta")  # what it held lives on in the state, and then in kernels only
     return layout(config, state, model.model.rotary_emb, precision)
