@@ -71,9 +71,7 @@ def ask_command(
         registry = load_registry(settings.expert_roots, settings.profile)
         command = _with(parse(typed, registry.commands), options)
         asked = command.command if isinstance(command, Generate) else ""
-        alone = not on_server(
-            settings
-        )  # there others may serve, and a worker is started if none does
+        alone = not on_server(settings)  # others may serve there
         warm = tuple({expert.medium for expert in registry.of_command(asked) if alone})
         prepare_bases(settings, Console(stderr=True))
 
