@@ -1,12 +1,15 @@
-"""A pipeline of exactly SDXL's architecture made on the spot: tiny, random, with the real tokenizers."""
+"""A pipeline of exactly SDXL's architecture made on the spot: tiny, random, with its commonest words."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from engine.files import BUILT_IN
 
 TOKENIZERS = BUILT_IN.parent / "models" / "jewel-base"
+MERGES = 4_000  # of 48,894: opening a pipeline so small is mostly reading its words
+LETTERS = 512  # a byte alone, and at a word's end
 SDXL_SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -22,13 +25,31 @@ VELOCITY = {
 }
 
 
+@cache
+def make_tokenizer(name: str) -> Any:
+    """SDXL's own with its commonest words; None on a GPU day's machine, which has the code alone."""
+    from transformers import CLIPTokenizer
+
+    folder = TOKENIZERS / name
+    if not folder.is_dir():
+        return None
+    real = CLIPTokenizer.from_pretrained(folder)
+    lines = (folder / "merges.txt").read_text("utf-8").splitlines()[1 : MERGES + 1]
+    merges = [(left, right) for left, right in map(str.split, lines)]
+    first = real.convert_ids_to_tokens(range(LETTERS + MERGES))
+    words = {word: number for number, word in enumerate((*first, real.bos_token, real.eos_token))}
+    return CLIPTokenizer(
+        words, merges, pad_token=real.pad_token, model_max_length=real.model_max_length
+    )
+
+
 def make_text_encoder(kind: Any, width: int, act: str) -> Any:
     """A CLIP text encoder of two layers, its special tokens as in SDXL's configs."""
     from transformers import CLIPTextConfig
 
     return kind(
         CLIPTextConfig(
-            vocab_size=49408,
+            vocab_size=LETTERS + MERGES + 2,
             hidden_size=width,
             intermediate_size=2 * width,
             num_hidden_layers=2,
@@ -51,11 +72,7 @@ def make_pipeline(*, velocity: bool = False, sample_size: int = 8) -> Any:
         StableDiffusionXLPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    def tokenizer(name: str) -> Any:
-        folder = TOKENIZERS / name  # a machine for a GPU day has the code alone
-        return CLIPTokenizer.from_pretrained(folder) if folder.is_dir() else None
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(0)
     vae = AutoencoderKL(
@@ -89,8 +106,8 @@ def make_pipeline(*, velocity: bool = False, sample_size: int = 8) -> Any:
         vae=vae,
         text_encoder=make_text_encoder(CLIPTextModel, 8, "quick_gelu"),
         text_encoder_2=make_text_encoder(CLIPTextModelWithProjection, 16, "gelu"),
-        tokenizer=tokenizer("tokenizer"),
-        tokenizer_2=tokenizer("tokenizer_2"),
+        tokenizer=make_tokenizer("tokenizer"),
+        tokenizer_2=make_tokenizer("tokenizer_2"),
         unet=unet,
         scheduler=EulerDiscreteScheduler(**schedule),
         add_watermarker=False,
@@ -98,7 +115,7 @@ def make_pipeline(*, velocity: bool = False, sample_size: int = 8) -> Any:
 
 
 def make_base(folder: Path, *, velocity: bool = False) -> Path:
-    """The pipeline as a folder of safetensors: 64 pixel pictures, 8x8 latents, 1.2 M weights."""
+    """The pipeline as a folder of safetensors: 64 pixel pictures, 8x8 latents, 0.1 M weights."""
     make_pipeline(velocity=velocity).save_pretrained(folder, safe_serialization=True)
     return folder
 
