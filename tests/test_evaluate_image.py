@@ -122,8 +122,10 @@ def test_a_card_says_what_was_trained_upon_which_base(tmp_path: Path) -> None:
     recipe = load_image_recipe(path, ("lora.text_encoders=true", 'base.id="org/base"'))
     done = {
         "base": {"id": "org/base", "digest": "sha256:b", "commit": "c0ffee"},
-        **dict.fromkeys(("pictures", "held_out_pictures", "captions_cut", "steps", "seconds"), 1),
+        **dict.fromkeys(("pictures", "captions_cut", "steps", "seconds"), 1),
         **{
+            "held_out_pictures": 90,
+            "held_out_judged": 32,
             "dropped": {},
             "shapes": [],
             "data": "",
@@ -135,6 +137,7 @@ def test_a_card_says_what_was_trained_upon_which_base(tmp_path: Path) -> None:
     card = image_model_card(recipe, {"stages": {"train_image": done}}, "sha256:1")
     assert "`org/base` (sha256:b, c0ffee)" in card
     assert "UNet and text encoders" in card and "UNet only" not in card
+    assert "90 more were held out (the loss is of 32 of them)." in card
 
 
 def test_the_page_says_what_was_measured() -> None:

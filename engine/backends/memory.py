@@ -9,7 +9,8 @@ import psutil
 if TYPE_CHECKING:
     import torch
 
-CGROUP, OF_CGROUP = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
+CGROUP = Path("/sys/fs/cgroup")
+OF_CGROUP = ("memory.max", "memory.current")
 RAN_OUT = ("out of memory", "allocate memory", "not enough memory", "Storage size calculation")
 
 

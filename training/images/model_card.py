@@ -62,7 +62,10 @@ def facts(recipe: ImageRecipe) -> str:
 def learnt_from(done: dict[str, Any]) -> str:
     if not done:
         return "See the recipe."
-    lines = [f"{done['pictures']} pictures; {done['held_out_pictures']} more were held out."]
+    apart = done["held_out_pictures"]
+    judged = done.get("held_out_judged", apart)
+    which = "" if judged == apart else f" (the loss is of {judged} of them)"
+    lines = [f"{done['pictures']} pictures; {apart} more were held out{which}."]
     lines += [f"Left out, {why}: {count}." for why, count in sorted(done["dropped"].items())]
     if done["captions_cut"]:
         lines.append(f"{done['captions_cut']} captions were longer than 77 tokens and cut.")

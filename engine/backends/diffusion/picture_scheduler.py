@@ -74,9 +74,8 @@ class PictureScheduler:
         while self._line:
             picture_job = self._line[0]
             try:
-                if self._canvases and self._manner(self._canvases[0][0]) != self._manner(
-                    picture_job
-                ):
+                manner = self._manner(picture_job)
+                if self._canvases and self._manner(self._canvases[0][0]) != manner:
                     return
                 if not picture_job.canvases:
                     self._prepare(picture_job)
