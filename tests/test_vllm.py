@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
 from program import events, pastiche, start, stop, wait_for
 from test_openai_api import a_job, run
 from tiny_models import make_adapter, make_base, write_card
@@ -259,6 +258,8 @@ asyncio.run(main())
 
 
 async def test_a_machine_without_cuda_keeps_to_our_own_engine(settings, registry, vllm) -> None:
+    import torch  # here, as children import this file, and need none
+
     chosen = settings.model_copy(update={"backend": "model"})
     assert vllm_program() == str(vllm.folder / "vllm")
     if not torch.cuda.is_available():
