@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import hypothesis
@@ -50,6 +51,17 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PASTICHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PASTICHE_BACKEND", "echo")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "each module from its last test to its first: processes that steal run them in any order"
+    parser.addoption("--backwards", action="store_true", help=told)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--backwards"):
+        modules = groupby(list(items), key=lambda item: item.nodeid.partition("::")[0])
+        items[:] = [item for _, module in modules for item in reversed(list(module))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -405,12 +405,16 @@ async def test_no_token_and_no_story_reaches_a_log(
     assert not [token for token in discord.interactions if len(token) > 20 and token in logged]
 
 
-async def test_nothing_that_was_sent_could_mention_anybody(discord: DiscordServer) -> None:
+async def test_nothing_that_was_sent_could_mention_anybody(
+    people: People, discord: DiscordServer
+) -> None:
+    await answered(await people.slash("story", text="It rained."), discord)
     messages = [c for c in discord.calls if "content" in c.payload]
     assert messages
     assert all(c.payload["allowed_mentions"]["parse"] == [] for c in messages)
 
 
-async def test_every_button_fits_both_platforms(discord: DiscordServer) -> None:
+async def test_every_button_fits_both_platforms(people: People, discord: DiscordServer) -> None:
+    await answered(await people.slash("story", text="It rained."), discord)
     names = [name for m in discord.messages.values() for name in m.buttons.values()]
     assert names and all(PATTERN.fullmatch(name) and len(name.encode()) <= 64 for name in names)

@@ -249,8 +249,9 @@ async def test_a_privileged_intent_that_is_off_is_explained(tmp_path: Path) -> N
 
 
 async def test_nothing_went_unhandled_and_no_token_was_logged(
-    program: Program, people: People
+    program: Program, people: People, discord: DiscordServer
 ) -> None:
+    await whole(await people.slash("story", text="It rained."), discord)
     assert "never retrieved" not in program.logged
     tokens = [token for token in people.discord.interactions if len(token) > 20]
     assert tokens and not [token for token in tokens if token in program.logged + program.said]

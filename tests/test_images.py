@@ -152,13 +152,17 @@ async def test_events_go_from_loading_over_an_early_preview_to_the_pictures(back
 
 
 @pytest.mark.parametrize("name", ["", "euler", "euler_a", "dpm", "ddim", "lcm", "tcd"])
-async def test_a_picture_is_what_the_pipeline_itself_draws(backend, pipeline, name) -> None:
+async def test_a_picture_is_what_the_pipeline_itself_draws(
+    backend, pipeline, tiny_image, name
+) -> None:
     import torch
+    from diffusers import EulerDiscreteScheduler
 
     from engine.backends.diffusion.denoise import build_scheduler
 
     mine = await drawn(backend, a_job(scheduler=name, negative="a hand"))
-    pipeline.scheduler = build_scheduler(pipeline.scheduler, name, 4, "cpu", fast=False)
+    own = EulerDiscreteScheduler.from_pretrained(tiny_image / "base", subfolder="scheduler")
+    pipeline.scheduler = build_scheduler(own, name, 4, "cpu", fast=False)
     theirs = pipeline(
         "a ring", negative_prompt="a hand", height=64, width=64, num_inference_steps=4,
         guidance_scale=3.0, generator=torch.Generator().manual_seed(7),

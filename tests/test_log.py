@@ -1,6 +1,7 @@
 """`pastiche log`: requests with their answers as one table, of the terminal and of who agreed."""
 
 import json
+import time
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -44,13 +45,14 @@ async def test_one_line_gives_the_terminals_and_consenting_peoples_requests_and_
     talk: ChatService, here: Settings, clock: Clock, tmp_path: Path
 ) -> None:
     yes, gone, no = (somebody(name) for name in ("yes", "gone", "no"))
+    began = time.time()
     for who in (yes, gone):
         await agree(talk, who)
     for who in (OWN, yes, gone, no):
         await told(talk, "/story in the style of lovecraft: Rain for joe@example.org fell.", who)
     await told(talk, "/withdraw", gone)
     await told(talk, "/story --private A secret.", OWN)
-    rows = await logged(here, tmp_path / "log.jsonl")
+    rows = await logged(here, tmp_path / "log.jsonl", began)
     assert [row["source"] for row in rows] == ["terminal", "pilot"]
     own, theirs = rows
     assert own["pseudonym"] is None and len(theirs["pseudonym"]) == 32
@@ -61,16 +63,16 @@ async def test_one_line_gives_the_terminals_and_consenting_peoples_requests_and_
         assert "agatha" in [other["expert"] for other in json.loads(row["runners_up"])]
         assert "fell" in row["prompt"] and row["output"] and row["tokens_out"] > 0
         assert row["blanked"] is None and row["answer_seconds"] >= 0
-    frame = pandas.read_parquet(await _written(here, tmp_path / "log.parquet"))
+    frame = pandas.read_parquet(await _written(here, tmp_path / "log.parquet", began))
     assert list(frame.columns) == [column.name for column in log_columns()]
     assert list(frame["prompt"]) == [row["prompt"] for row in rows]
-    assert len(pandas.read_csv(await _written(here, tmp_path / "log.csv"))) == 2
+    assert len(pandas.read_csv(await _written(here, tmp_path / "log.csv", began))) == 2
     assert (tmp_path / "log.csv").stat().st_mode & 0o777 == 0o600
     assert await logged(here, tmp_path / "later.jsonl", clock() + 60) == []
 
 
-async def _written(settings: Settings, out: Path) -> Path:
-    await write_log(settings, out, 0, lambda _: None)
+async def _written(settings: Settings, out: Path, since: float) -> Path:
+    await write_log(settings, out, since, lambda _: None)
     return out
 
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811 - pytest finds fixtures by their names
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,8 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
             enrolment.arm,
             enrolment.arm == "base",
         )
-    assert sorted(arms.values()) == ["base", "base", "lora", "lora"], "a whole block"
+    enrolled = await rows(talk, Enrolment, experiment="arms")
+    assert Counter((row.block, row.arm) for row in enrolled).most_common(1)[0][1] <= 2, "of four"
     for name, text in texts.items():
         assert text.startswith("room. the in") == (arms[name] == "base")
 

@@ -158,7 +158,7 @@ async def test_a_pair_of_an_experiment_is_told_at_its_end_and_no_more_are_judged
     [end] = await pressed(talk, named(said, "a.start"), who)
     assert "You chose: A" in end.text and "base model alone" in end.text
     assert end.text.count("You chose") == 2 and "without the adapter" in end.text
-    [enrolment] = await rows(talk, Enrolment, experiment="ending")
+    [enrolment] = await rows(talk, Enrolment, experiment="ending", pseudonym=outside.pseudonym)
     assert enrolment.completed_at is not None
 
 
