@@ -127,7 +127,7 @@ async def test_a_guess_is_revealed_at_once_with_its_source_and_kept(talk) -> Non
     [said] = await told(talk, "/guess", who)
     assert "AI-generated, some are not" in said.text
     done = await guessed(talk, who, said, "generated", 5)
-    [row] = await rows(talk, Exposure, kind="guess")
+    [row] = await rows(talk, Exposure, id=button(said, "real").job)
     [vote] = await rows(talk, Vote, exposure_id=row.id)
     assert (vote.choice, vote.confidence) == ("generated", 5) and row.revealed_at
     assert done.replaces and "You were right" in done.text
