@@ -1,9 +1,10 @@
 """The backend that asks a text server: every fault of the server ends in one clear event or error."""
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -273,6 +274,27 @@ async def test_a_cancel_closes_the_stream_at_once(server, opened) -> None:
     assert isinstance(events[-1], Cancelled)
     assert events[-1].text.startswith("word0 word1")
     assert await asyncio.to_thread(server.left.wait, 5), "the server noticed"
+
+
+def open_generators() -> set[AsyncGenerator]:
+    found = [one for one in gc.get_objects() if isinstance(one, AsyncGenerator)]
+    return {one for one in found if one.ag_frame and "site-packages" in one.ag_code.co_filename}
+
+
+@pytest.mark.parametrize("stop_after", [None, 3], ids=["its own end", "a cancel"])
+async def test_a_stream_that_is_left_early_leaves_no_generator_of_the_library_behind(
+    server, opened, stop_after
+) -> None:
+    """Else a garbage collector ends it in another thread, perhaps while it runs."""
+    server.pause = 0.01
+    backend = await opened(server)
+    before = open_generators()
+    gc.disable()
+    try:
+        assert isinstance((await run(backend, a_job(), stop_after))[-1], Finished | Cancelled)
+        assert open_generators() <= before
+    finally:
+        gc.enable()
 
 
 async def test_a_cancel_is_noticed_while_the_server_hangs(server, opened) -> None:

@@ -8,7 +8,7 @@ as soon as they say so; closing it is also how a job is cancelled, and frees the
 import logging
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -229,6 +229,11 @@ class OpenAIBackend:
             raise TryAgain("it sent something that is no completion") from error
         finally:
             await stream.close()
+            with suppress(Exception):
+                async for (
+                    _
+                ) in stream:  # else a garbage collector ends its generators, in any thread
+                    pass
         raise TryAgain("it broke off" if heard else "it sent nothing")
 
     def _wish(self, model: str, answer: Answer, *, turn: bool) -> dict[str, Any]:
