@@ -36,8 +36,10 @@ class Between:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            for end in (writer, upstream[1]):
+            ends = (writer, upstream[1])
+            for end in ends:
                 end.close()
+            for end in ends:  # a cancel ends this wait, and both are closed by then
                 with contextlib.suppress(ConnectionError):
                     await end.wait_closed()
 
