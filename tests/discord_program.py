@@ -4,16 +4,16 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 from discord_people import People
 from discord_server import DiscordServer
 
-START_SECONDS = 60
+START_SECONDS = 200
 OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "OPERATORS", "MESSAGE_CONTENT")
 
 
@@ -21,12 +21,13 @@ class Program:
     """One data folder, on which the program may be started again and again."""
 
     platforms: tuple[str, ...] = ("--discord",)
+    anew = False  # True: not by a fork, for what is measured
 
     def __init__(self, discord: DiscordServer, folder: Path, **settings: str) -> None:
         self.discord = discord
         self.folder = folder
         self.home = folder / "home"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forked.Forked | asyncio.subprocess.Process | None = None
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
             "PASTICHE_HOME": str(self.home),
@@ -45,10 +46,8 @@ class Program:
         """Until it hears what people say."""
         known = len(self.discord.gateway.identified)
         with (self.folder / "said.txt").open("ab") as said:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", "serve", *self.platforms,
-                env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said,
-            )  # fmt: skip
+            words = ("serve", *self.platforms)
+            self._process = await forked.begin(words, self.env, said, anew=self.anew)
 
         def ready() -> bool:
             if self._process is not None and self._process.returncode is not None:
@@ -57,14 +56,14 @@ class Program:
 
         await self.discord.wait(ready, START_SECONDS)
 
-    async def stop(self, how: int = signal.SIGTERM, seconds: float = 60) -> int:
+    async def stop(self, how: int = signal.SIGTERM, seconds: float = 200) -> int:
         """Ask it to end, or (SIGKILL) end it; its exit code."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(how)
         return await asyncio.wait_for(self._process.wait(), seconds)
 
-    async def ended(self, seconds: float = 60) -> int:
+    async def ended(self, seconds: float = 200) -> int:
         """Its exit code, once it ends by itself."""
         assert self._process is not None
         return await asyncio.wait_for(self._process.wait(), seconds)

@@ -126,7 +126,7 @@ class DiscordServer:
         self.faults.append(fault)
         return fault
 
-    async def wait(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    async def wait(self, condition: Callable[[], Any], seconds: float = 200) -> Any:
         """Until the condition holds; returns its value."""
         until = time.monotonic() + seconds
         while not (value := condition()):

@@ -11,7 +11,7 @@ from pathlib import Path
 from forked import programs
 
 
-def pastiche(*words: str, stdin: str | bytes | None = None, timeout: float = 60, **env: str):
+def pastiche(*words: str, stdin: str | bytes | None = None, timeout: float = 200, **env: str):
     """One run of `pastiche`, to its end."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     return subprocess.run(
@@ -40,7 +40,7 @@ def events(text: bytes) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def wait_for(path: Path, words: str = "", seconds: float = 60) -> None:
+def wait_for(path: Path, words: str = "", seconds: float = 200) -> None:
     """Wait until the file is there, with these words in it."""
     until = time.monotonic() + seconds
     while not path.exists() or (words and words not in path.read_text()):

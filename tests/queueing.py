@@ -80,7 +80,7 @@ async def hand_worker(
         await link.close()
 
 
-async def next_run(link: Link, *, begin: bool = True, seconds: float = 60) -> Job:
+async def next_run(link: Link, *, begin: bool = True, seconds: float = 200) -> Job:
     """The next job that the worker is given; it says that it has begun."""
     message = await asyncio.wait_for(link.receive(), seconds)
     assert isinstance(message, Run), message

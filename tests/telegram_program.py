@@ -3,9 +3,9 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
+import forked
 from telegram_server import TelegramServer
 
 OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
@@ -14,6 +14,8 @@ UNLIMITED = ("ASKER_BURST", "PLACE_BURST", "ASKER_WAITING")
 
 class Program:
     """One data folder, served by one process after another. `said` is what it wrote to stderr."""
+
+    anew = False  # True: not by a fork, for what is measured
 
     def __init__(self, folder: Path, server: TelegramServer, **settings: str) -> None:
         self.folder = folder
@@ -45,8 +47,8 @@ class Program:
 
     async def start(self, *, ready: bool = True) -> "Program":
         with self.stderr.open("ab") as stderr:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bot", "serve", "--telegram"), env=self.env, stderr=stderr
+            self.process = await forked.begin(
+                ("serve", "--telegram"), self.env, stderr, anew=self.anew
             )
         before = self.server.polls
         if ready:

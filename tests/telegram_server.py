@@ -85,7 +85,7 @@ class TelegramServer(Methods):
         """The calls of these methods, all of them or those that succeeded."""
         return [c for c in self.calls if c.method in methods]
 
-    async def until(self, true: Callable[[], Any], seconds: float = 60) -> Any:
+    async def until(self, true: Callable[[], Any], seconds: float = 200) -> Any:
         """Wait for a condition; its value."""
         end = time.monotonic() + seconds
         while not (value := true()):
@@ -95,7 +95,7 @@ class TelegramServer(Methods):
             await asyncio.sleep(0.02)
         return value
 
-    async def answer_in(self, chat: int, words: str, seconds: float = 60) -> dict[str, Any]:
+    async def answer_in(self, chat: int, words: str, seconds: float = 200) -> dict[str, Any]:
         """The bot's first message in the chat that holds the words."""
         found = await self.until(
             lambda: [m for m in self.shown(chat) if words in _words(m)], seconds

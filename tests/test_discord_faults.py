@@ -42,7 +42,7 @@ def discord(people: People) -> DiscordServer:
     return people.discord
 
 
-async def whole(made: Interaction, discord: DiscordServer, seconds: float = 60) -> Message:
+async def whole(made: Interaction, discord: DiscordServer, seconds: float = 200) -> Message:
     """The answer to a command or a press, once its last word stands there."""
     return await discord.wait(
         lambda: next((m for m in made.brought if AI in m.content and m.buttons), None), seconds

@@ -160,7 +160,7 @@ async def bots(settings, tmp_path, *words: str, **env: str):
             stop(process)
 
 
-async def said(process, words: bytes, seconds: float = 40) -> None:
+async def said(process, words: bytes, seconds: float = 200) -> None:
     """Until it has said so on its error output."""
     heard: list[bytes] = []
     try:

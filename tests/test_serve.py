@@ -76,7 +76,7 @@ async def talk(settings):
         yield ChatService(make_context(core, services, usual(), PLATFORMS))
 
 
-async def until(condition, seconds: float = 60) -> None:
+async def until(condition, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

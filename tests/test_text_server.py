@@ -38,7 +38,7 @@ def bot(server, settings: Settings, models: Path) -> Iterator[Path]:
     stop(chat)
 
 
-def until(happened: Callable[[], object], seconds: float = 60) -> None:
+def until(happened: Callable[[], object], seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen"

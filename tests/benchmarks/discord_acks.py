@@ -36,7 +36,9 @@ def run(folder: Path) -> list[Figure]:
 
 async def _measure(folder: Path) -> tuple[list[float], list[float]]:
     from discord_crowd import acknowledgements, queue_up
-    from discord_program import served
+    from discord_program import Program, served
+
+    Program.anew = True
 
     async with served(folder, PASTICHE_MAX_WAITING="5000") as (_, people):
         quiet = await acknowledgements(people, ASKED)

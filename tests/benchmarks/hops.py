@@ -128,7 +128,9 @@ async def terminal(folder: Path, environment: dict[str, str]) -> Times:
 
 async def discord(folder: Path, environment: dict[str, str]) -> Times:
     """The slash command."""
-    from discord_program import served
+    from discord_program import Program, served
+
+    Program.anew = True
 
     async with served(folder, **environment) as (program, people):
         await asyncio.sleep(IDLE_SECONDS)
@@ -146,6 +148,8 @@ async def telegram(folder: Path, environment: dict[str, str]) -> Times:
     """The command in a private chat."""
     from telegram_program import Program
     from telegram_server import TelegramServer
+
+    Program.anew = True
 
     async with TelegramServer() as server, Program(folder, server, **environment) as program:
         server.private(7)

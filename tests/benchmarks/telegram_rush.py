@@ -46,6 +46,8 @@ async def _measure(folder: Path) -> tuple[list[float], list[float], float, list[
     from telegram_program import Program
     from telegram_server import TelegramServer
 
+    Program.anew = True
+
     quotas = {"PASTICHE_ASKER_WAITING": "4", "PASTICHE_ASKER_BURST": "30"}
     async with TelegramServer() as server:
         settings = {"PASTICHE_LOG_LEVEL": "INFO", "PASTICHE_MAX_WAITING": "2000", **quotas}
