@@ -105,6 +105,13 @@ async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
         await end(task, courtesy=0.05)
 
 
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class Signals:
     """Handle SIGTERM and SIGINT: the first calls `leave`, the second ends the process at once.
 

@@ -1,7 +1,6 @@
 """Discord as `pastiche serve` runs it: login, connection, drain, and debts of an earlier run."""
 
 import asyncio
-import contextlib
 import logging
 from functools import partial
 
@@ -16,6 +15,7 @@ from bot.discord_client.handlers import Handlers
 from bot.discord_client.identity import Address, who_at
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
+from engine import shutdown
 from engine.errors import SetupError
 from engine.ledger.outbox import Debt
 
@@ -77,7 +77,7 @@ class DiscordClient:
                 log.warning("Discord cannot be reached", extra={"why": type(error).__name__})
                 await connection.close()
                 tries += 1
-                await self._pause(wait)
+                await shutdown.pause(self._closing, wait)
         return None
 
     def _connect(self) -> Connection:
@@ -118,12 +118,7 @@ class DiscordClient:
                 ) from None
             except Exception:
                 log.exception("Discord: the connection broke in a way unknown; it is made anew")
-                await self._pause(UNKNOWN_SECONDS)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+                await shutdown.pause(self._closing, UNKNOWN_SECONDS)
 
     async def drain(self) -> None:
         left = list(self._handlers.showing)

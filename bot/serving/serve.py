@@ -26,7 +26,7 @@ from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
 from engine.process.services import services_on
 from engine.settings import Settings
-from engine.shutdown import Signals, end, end_others, wanted, within
+from engine.shutdown import Signals, end, end_others, pause, wanted, within
 
 SERVING = "serving.lock"
 DEBT_SECONDS = 15.0  # between two looks for debts
@@ -225,9 +225,7 @@ async def _settle(talk: ChatService, running: Running) -> None:
                         running.settling.add(debt.job)
                         group.create_task(_deliver(client, debt, running, gate))
             # a client that has just come has people who have waited already
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DEBT_SECONDS):
-                    await running.came.wait()
+            await pause(running.came, DEBT_SECONDS)
             running.came.clear()
 
 

@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from engine.errors import LedgerError
-from engine.shutdown import wanted
+from engine.shutdown import pause, wanted
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,7 @@ def periodic(
                     log.exception("%s failed", name)
                 await asyncio.sleep(seconds)
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await news.wait()
+            await pause(news, seconds)
             news.clear()
 
     return asyncio.create_task(again_and_again(), name=name)
