@@ -27,7 +27,7 @@ from engine.monitor.logs import start_logs
 from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Job
 from engine.settings import Settings, read_settings
-from engine.shutdown import Signals, end, finish, run
+from engine.shutdown import Signals, end, finish, run, spawn
 from engine.workers.fingerprint import fingerprint_of
 from engine.workers.protocol import (
     REFUSAL,
@@ -103,9 +103,7 @@ async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend
         match message:
             case Run(job=job):
                 stops[job.id, job.attempt] = threading.Event()
-                task = asyncio.create_task(_run(job, backend, link, stops))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                spawn(tasks, _run(job, backend, link, stops))
             case Stop(job=name):
                 for (job_id, _attempt), stop in stops.items():
                     if job_id == name:
