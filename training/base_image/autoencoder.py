@@ -7,6 +7,7 @@ that. The same map later gives the cheap preview pictures during denoising.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +102,12 @@ def fit_autoencoder(
         total = torch.stack(list(parts.values())).sum()
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
-    def watch(step: int) -> None:
-        watched(model, unseen, size, part, folder / f"unseen-{step:06d}.png")
-
+    watch = partial(watched, model, unseen, size, part)
     part.fit(loss_of, recipe.checkpoint_minutes, watch, after=after)
     return part
 
 
-def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:
+def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, step: int) -> None:
     """Measure error and share of finest detail on unseen pictures, and show eight of them."""
     coder.eval()
     with torch.no_grad():
@@ -120,7 +119,7 @@ def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path:
         part.note({"unseen_error": float(error), "unseen_sharpness": float(sharpness)})
     coder.train()
     shown = slice(None, None, max(1, len(spread) // 8))
-    save_grid([pictures[shown][:8], made[shown][:8]], path)
+    save_grid([pictures[shown][:8], made[shown][:8]], part.folder / f"unseen-{step:06d}.png")
 
 
 def likeness(

@@ -7,7 +7,6 @@ from the first step on, which epsilon-prediction learns late.
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ SCHEDULE = {
     "timestep_spacing": "trailing",
     "steps_offset": 1,
 }
+NOISES = DDPMScheduler(**SCHEDULE)
 SHOWN = (
     "a gold ring set with a large emerald on a dark blue ground",
     "a tiara of silver set with sapphire, on a cream ground",
@@ -208,18 +208,13 @@ def velocity_error(
     model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor,
     words: tuple[Tensor, Tensor], times: Tensor,
 ) -> Tensor:  # fmt: skip
-    noises, here = _noises(), device()
-    noisy = noises.add_noise(latents, noise, steps)
-    target = noises.get_velocity(latents, noise, steps)
+    here = device()
+    noisy = NOISES.add_noise(latents, noise, steps)
+    target = NOISES.get_velocity(latents, noise, steps)
     given = (noisy, steps, *words, times)
     with _passes():
         found = model(*(tensor.to(here) for tensor in given))
     return functional.mse_loss(found.float(), target.to(here))
-
-
-@cache
-def _noises() -> DDPMScheduler:
-    return DDPMScheduler(**SCHEDULE)
 
 
 def unseen_error(
