@@ -76,11 +76,6 @@ def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
     }
 
 
-def write_drops(path: Path, drops: list[Drop]) -> None:
-    texts = (Work(id=d.work, title=d.reason, paragraphs=(d.text,), source="") for d in drops)
-    write_works(path, texts)
-
-
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
     """Make the run's `corpus/` folder; gives the facts noted in run.json."""
     tokenizer = load_tokenizer(recipe.base, base)  # first: it may be gated, or out of reach
@@ -116,7 +111,8 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             write_blocks(folder / f"{name}.safetensors", blocks)
             facts["splits"][name] = sizes(splits[name], blocks)
             facts["outputs"][name] = digest_of_file(folder / f"{name}.safetensors")
-        write_drops(folder / DROPPED, drops)
+        texts = (Work(id=d.work, title=d.reason, paragraphs=(d.text,), source="") for d in drops)
+        write_works(folder / DROPPED, texts)
     facts["dropped"] = dict(Counter(drop.reason for drop in drops))
     if due_of(run / "corpus"):
         guard(run / "corpus")

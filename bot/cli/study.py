@@ -24,6 +24,7 @@ from engine.lock import take_lock
 from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study import lifecycle
+from engine.study.design.checks import not_italian
 from engine.study.study import folder_of, study_key_file
 from engine.study.study_services import StudyServices
 
@@ -53,8 +54,6 @@ def open_command(
         study = shutdown.run(lifecycle.open_named(settings, name))
         if study.key is None:
             raise SetupError(study.why)
-        from engine.study.design.checks import not_italian
-
         key = study_key_file(settings.model_copy(update={"study": name}), name)
         texts = "".join(
             f"Consent text, {text.locale}: version {text.version}, SHA-256 {text.sha256[:16]}…\n"

@@ -203,17 +203,15 @@ class Ledger(PictureCleanup):
         found = []
         for name, attempt, deaths_alone, accepted_at, asker in await self.rows(query):
             try:
-                found.append(UnfinishedJob(await self._job(name), deaths_alone, accepted_at, asker))
+                [row] = await self.rows(sa.select(JobRow.__table__).where(JobRow.id == name))
+                left = UnfinishedJob(job_of(row._mapping), deaths_alone, accepted_at, asker)
+                found.append(left)
             except (LedgerError, ValueError, TypeError) as error:
                 log.exception("an unfinished job cannot be read", extra={"job": name})
                 why = f"its row cannot be read: {type(error).__name__}"
                 failed = Failed(job=name, attempt=attempt, message=KIND_SENTENCE, reason=why)
                 await self.finish(failed)
         return found
-
-    async def _job(self, name: str) -> Job:
-        [row] = await self.rows(sa.select(JobRow.__table__).where(JobRow.id == name))
-        return job_of(row._mapping)
 
     @lasting
     async def delivered(self, job: str) -> None:

@@ -55,18 +55,15 @@ def plain(column: Column, value: Any) -> Any:
     if value is None:
         return None
     match column.kind:
-        case "json":
-            return clean(value if isinstance(value, str) else canonical(value))
+        case "json" if not isinstance(value, str):
+            text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            return clean(text)
+        case "json" | "text" | "word":
+            return clean(value)
         case "time":
             return iso(value)
-        case "text" | "word":
-            return clean(value)
         case _:
             return value
-
-
-def canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
