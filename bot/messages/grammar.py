@@ -26,15 +26,8 @@ from engine.errors import CommandError, LimitError
 
 DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /note and the like
-FREE = (
-    "report",
-    "note",
-    "settings",
-    "admin",
-    "link",
-    "study",
-    "rate",
-)  # words of any kind may follow
+# words of any kind may follow
+FREE = ("report", "note", "settings", "admin", "link", "study", "rate")
 STUDY = ("consent", "withdraw", "mydata", "guess")
 OF_STORIES = ("tree", "export", "notes")  # after /story, alone
 BARE = (

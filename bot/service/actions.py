@@ -21,9 +21,8 @@ from engine.plan.picture import MOST_PICTURES
 
 TWICE_SECONDS = 4.0  # a second press within these is the same press
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
-_KEPT = frozenset(
-    {Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, Verb.DROP, *_CHANGING}
-)  # these need the words to be there still
+# these need the words to be there still
+_KEPT = frozenset({Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, Verb.DROP, *_CHANGING})
 
 
 async def about_answer(context: Context, press: Press, who: Who) -> Response | GoOn:

@@ -16,14 +16,7 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.telegram_client.api import Barred, Lost, Place, Unsure, address
 from bot.telegram_client.messages import FLOOD_SECONDS, Sender
-from bot.telegram_client.rendering import (
-    Part,
-    Photo,
-    TextMessage,
-    grown,
-    parts_of,
-    reply_parts,
-)
+from bot.telegram_client.rendering import Part, Photo, TextMessage, grown, parts_of, reply_parts
 
 PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this process
 

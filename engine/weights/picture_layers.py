@@ -13,11 +13,8 @@ Shape = tuple[int, ...]
 Layers = dict[str, dict[str, Shape]]  # part of the pipeline -> layer -> its weight's shape
 Place = tuple[str, str]  # part and layer
 
-PARTS = {
-    "unet": ("unet",),
-    "text_encoder": ("te1", "te"),
-    "text_encoder_2": ("te2",),
-}  # and kohya's
+# parts of the pipeline, and kohya's names of them
+PARTS = {"unet": ("unet",), "text_encoder": ("te1", "te"), "text_encoder_2": ("te2",)}
 PEFT_PREFIX = "base_model.model."
 CLIP = "text_model."
 

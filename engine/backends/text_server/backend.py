@@ -229,10 +229,9 @@ class OpenAIBackend:
             raise TryAgain("it sent something that is no completion") from error
         finally:
             await stream.close()
+            # else a garbage collector ends its generators, in any thread
             with suppress(Exception):
-                async for (
-                    _
-                ) in stream:  # else a garbage collector ends its generators, in any thread
+                async for _ in stream:
                     pass
         raise TryAgain("it broke off" if heard else "it sent nothing")
 
