@@ -18,8 +18,7 @@ from rich.console import Console
 from bot.exit_codes import MENDABLE, OURS
 from bot.locales import spoken as translated
 from bot.locales import words
-from bot.messages import draft as render
-from bot.messages.draft import Draft
+from bot.messages.draft import Draft, fold
 from bot.messages.grammar import RESERVED
 from bot.messages.normalise import MAX_TEXT
 from bot.messages.options import NAMES
@@ -74,7 +73,7 @@ async def _follow(
             async for event in events:
                 if isinstance(event, Reply):
                     return draft, event
-                draft = render.fold(draft, event)
+                draft = fold(draft, event)
                 running.job = draft.job
                 page.show(draft)
     return draft, None

@@ -18,13 +18,6 @@ from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
 from engine.study.consent import account_links, consent
-from engine.study.consent.consent import (
-    Answers,
-    Consent,
-    due_invitation,
-    note_invitation,
-    takes_part,
-)
 from engine.study.observer import StudyObserver
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of
@@ -53,7 +46,7 @@ class Agreements:
         assert self.study is not None, "looked for first"
         return self.study
 
-    async def last(self, platform: str, asker: str) -> Consent | None:
+    async def last(self, platform: str, asker: str) -> consent.Consent | None:
         name = self.running.pseudonym(platform, asker)
         async with self._database.reading() as connection:
             return await consent.last_consent(connection, self.running, name)
@@ -82,7 +75,7 @@ class Agreements:
         self,
         platform: str,
         asker: str,
-        answers: Answers,
+        answers: consent.Answers,
         text: ConsentText,
         form: str,
         channel: str,
@@ -97,14 +90,14 @@ class Agreements:
             facts = {"form": form, "platform": platform, "channel": channel, "at": now}
             done = await consent.grant(connection, self.running, name, answers, text, facts)
             lookup = self._database.vault.lookup(platform, asker)
-            await note_invitation(connection, self.running, lookup, "granted", now)
+            await consent.note_invitation(connection, self.running, lookup, "granted", now)
         return "granted" if done else "saved"
 
     @lasting
     async def noted(self, platform: str, asker: str, outcome: str) -> None:
-        lookup = self._database.vault.lookup(platform, asker)
+        lookup, now = self._database.vault.lookup(platform, asker), self._database.clock()
         async with self._database.writing() as connection:
-            await note_invitation(connection, self.running, lookup, outcome, self._database.clock())
+            await consent.note_invitation(connection, self.running, lookup, outcome, now)
 
     @repeated
     async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
@@ -117,14 +110,14 @@ class Agreements:
         here, now = study.place(platform, place), self._database.clock()
         # mostly it is not time to: look first, so that nobody waits for a lock
         async with self._database.reading() as connection:
-            if not alone and not await takes_part(connection, study, here):
+            if not alone and not await consent.takes_part(connection, study, here):
                 return ""
-            if not await due_invitation(connection, study, lookup, name, now):
+            if not await consent.due_invitation(connection, study, lookup, name, now):
                 return ""
         async with self._database.writing() as connection:
-            kind = await due_invitation(connection, study, lookup, name, now)
+            kind = await consent.due_invitation(connection, study, lookup, name, now)
             if kind:
-                await note_invitation(connection, study, lookup, kind, now)
+                await consent.note_invitation(connection, study, lookup, kind, now)
             return kind
 
     # Ends
@@ -176,7 +169,7 @@ class Agreements:
     async def takes_part(self, platform: str, place: str) -> bool:
         name = self.running.place(platform, place)
         async with self._database.reading() as connection:
-            return await takes_part(connection, self.running, name)
+            return await consent.takes_part(connection, self.running, name)
 
     @repeated
     async def switch(self, platform: str, place: str, kind: str, action: str) -> bool:
@@ -191,7 +184,7 @@ class Agreements:
             "at": self._database.clock(),
         }
         async with self._database.writing() as connection:
-            if await takes_part(connection, self.running, name) == (action == "on"):
+            if await consent.takes_part(connection, self.running, name) == (action == "on"):
                 return False
             await connection.execute(sa.insert(StudyPlaceRow).values(values))
         return True
