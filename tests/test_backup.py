@@ -23,6 +23,7 @@ from engine.plan.router import route
 from engine.process.services import open_services
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings
+from engine.workers.supervisor import environment
 
 DOCS = Path(__file__).parents[1] / "docs"
 DEPLOY = DOCS / "deploy"
@@ -157,6 +158,20 @@ def test_no_container_has_more_rights_or_neighbours_than_it_needs() -> None:
     assert services["vllm"]["user"] == "10001:10001"  # postgres's own entrypoint leaves root
     assert not set(services["vllm"]["networks"]) & set(services["postgres"]["networks"])
     assert "POSTGRES_USER" not in services["postgres"]["environment"]  # the superuser's
+
+
+def test_each_container_is_asked_for_its_health_where_that_is_shown(settings: Settings) -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    port = int(re.findall(r"PASTICHE_METRICS_PORT=(\d+)", dockerfile)[0])
+    settings = settings.model_copy(update={"metrics_port": port})
+    assert f":{port}/healthz" in dockerfile.partition("HEALTHCHECK")[2]
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert "healthcheck" not in services["bot"]
+    for medium in ("text", "image"):  # of its model's process: who starts that shows none
+        *_, code = services[f"{medium}-worker"]["healthcheck"]["test"]
+        shown = environment(settings, medium)["PASTICHE_METRICS_PORT"]
+        assert re.search(r":(\d+)/healthz", code)[1] == shown
+        compile(code, "compose.yaml", "exec")
 
 
 def test_the_dockerfile_copies_what_there_is_and_holds_no_secret() -> None:
