@@ -15,7 +15,8 @@ from study_exports import lines
 from typer.core import TyperGroup
 
 from bot.cli.app import COMMANDS, app
-from engine.settings import Settings
+from bot.settings import PlatformSettings
+from engine.settings import SECRETS, Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -152,6 +153,15 @@ def test_every_command_parses(page: Path) -> None:
                 command.make_context("pastiche", words)
             except typer.BadParameter as error:  # a sentence may name a command without all of it
                 assert type(error).__name__ == "MissingParameter", error
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    page = (ROOT / "docs/operations.md").read_text().partition("## All settings")[2]
+    rows = re.findall(r"^\| (`.+?) \| \S", page, re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert Settings.model_fields.keys() - listed == {"home", *SECRETS}  # which its sentences name
+    ours = PlatformSettings.model_fields.items()
+    assert {str(field.validation_alias or name.upper()) for name, field in ours} <= listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
