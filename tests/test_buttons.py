@@ -1,9 +1,12 @@
 """What a press means survives the round trip through 64 bytes."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.discord_client.commands import PLAIN, STUDY
 from bot.messages.buttons import MAX_BYTES, PATTERN, Press, Verb, buttons_for, decode, encode
 from bot.messages.draft import Draft
 from engine.errors import CommandError
@@ -57,6 +60,20 @@ def test_a_finished_story_has_all_its_buttons_in_rows_of_five(registry: Registry
     assert all(len(row) <= 5 for row in rows)
     others = {b.press.verb for row in rows for b in row if not b.owner_only}
     assert others == {Verb.WHY, Verb.UP, Verb.DOWN, Verb.REPORT}
+
+
+@pytest.mark.parametrize("page", ["discord", "telegram"])
+def test_the_platforms_pages_show_the_rows_below_a_story(registry: Registry, page: str) -> None:
+    job = new_id()
+    told = (Path(__file__).parents[1] / f"docs/{page}.md").read_text(encoding="utf-8")
+    for row in buttons_for(Draft(job=job, stage="finished", final=finished(job)), registry):
+        assert " ".join(f"[{each.label}]" for each in row) in told
+
+
+def test_discords_page_names_every_command_that_it_offers() -> None:
+    told = (Path(__file__).parents[1] / "docs/discord.md").read_text(encoding="utf-8")
+    told = told.partition("## What people meet")[2].partition("\n## ")[0]
+    assert [name for name in (*PLAIN, *STUDY) if f"`/{name}`" not in told] == []
 
 
 def test_labels_follow_the_askers_language(registry: Registry) -> None:
