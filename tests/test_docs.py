@@ -32,6 +32,7 @@ INSTEAD = {
     "export DISCORD_TOKEN=... TELEGRAM_TOKEN=...": "",
     "export PASTICHE_DATABASE_URL=postgresql+psycopg://pastiche@db.example.org/pastiche": "",
     "export PASTICHE_MEDIA_FOLDER=/mnt/pastiche/pictures": "",
+    "export PASTICHE_KEY_FILE=~/pastiche.key": "",
     "pastiche serve": "",
     "CUDA_VISIBLE_DEVICES=1 pastiche worker --media image": "",
 }
