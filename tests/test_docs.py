@@ -179,6 +179,12 @@ def test_no_line_hides_in_a_block_that_is_not_typed(name: str) -> None:
     assert not re.findall(r"^(?:pastiche|make) .*", other, re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/study.md"])
+def test_what_needs_the_studys_extra_is_typed_after_it_is_installed(name: str) -> None:
+    before, installed, _ = "\n".join(blocks(ROOT / name)).partition("-e '.[study]'")
+    assert installed and not re.search(r"pastiche study (report|export)|\.parquet", before)
+
+
 def test_make_takes_another_python_when_it_is_asked_to(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "constraints.txt", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
