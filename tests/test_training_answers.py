@@ -12,8 +12,10 @@ from engine.backends.prompt_window import plain_tokens
 from training.corpus import build
 from training.errors import BadCorpus
 from training.run.recipe import load_recipe
+from training.run.tables import Corpus
 from training.sources.text_folder import FolderSource
 from training.text.data.blocks import Block, pack, rare_in_prompts, read_split
+from training.text.data.splits import split_works
 from training.text.data.works import Work
 from training.text.session import Session
 from training.text.trainer import IGNORED, padded
@@ -131,6 +133,18 @@ def test_answers_of_one_work_share_a_split_and_are_trained_on(
 def test_a_row_with_a_prompt_but_no_answer_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
     with pytest.raises(BadCorpus, match=r'line 1: .*"prompt" and "answer"'):
+def test_answers_of_one_work_share_a_split_whatever_their_ids(tmp_path: Path) -> None:
+    lines = [
+        {"id": str(n), "work": f"w{n % 20}", "prompt": "a", "answer": f"w{n % 20} {n}"}
+        for n in range(80)
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    works = list(FolderSource(tmp_path, "", "").works())
+    splits = split_works(works, Corpus(test_share=0.2, validation_share=0.2), seed=1)
+    books = [{work.text.split()[0] for work in part} for part in splits.values()]
+    assert sum(map(len, books)) == 20 and len({work.id for work in works}) == 80
+
+
         list(FolderSource(tmp_path, "", "").works())
 
 

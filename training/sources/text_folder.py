@@ -68,14 +68,13 @@ class FolderSource:
                     f'{path.name}, line {number}: not a JSON object with "text", or with "prompt" '
                     'and "answer". The file may be cut short: fetch it again or delete that line.'
                 ) from error
-            unnamed = f"{path.stem}-{number}"
-            marks = {key: str(row[key]) for key in row if key not in NOT_MARKS}
+            own = str(row.get("id", f"{path.stem}-{number}"))
             yield Work(
-                id=str(row.get("id", f"{row['work']}#{number}" if "work" in row else unnamed)),
+                id=f"{row['work']}#{own}" if "work" in row else own,
                 title=title,
                 paragraphs=paragraphs_of(body if prompt else f"{title}\n\n{body}"),
                 prompt=prompt,
                 source=str(row.get("source", self.edition)),
                 licence=str(row.get("licence", self.licence)),
-                marks=marks,
+                marks={key: str(row[key]) for key in row if key not in NOT_MARKS},
             )
