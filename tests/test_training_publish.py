@@ -18,6 +18,7 @@ from training.errors import NotAllowed, NotPublished, TrainingError
 from training.publish import publish
 from training.run.expert_card import facts_lines, require_room
 from training.run.recipe import Recipe, load_recipe
+from training.run.record import note_stage, read_record
 from training.sources.text_folder import FolderSource
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 from training.text.model_card import limits, model_card
@@ -172,6 +173,18 @@ def test_the_card_cites_the_recipe_that_was_trained(tmp_path: Path) -> None:
         recipe, record["stages"]["train_text"], "", "sha256:0"
     )
     assert recipe.digest in facts_lines(recipe, {}, "", "sha256:0")
+
+
+def test_the_card_of_a_new_adapter_tells_nothing_that_was_measured_of_the_one_before(
+    tmp_path: Path,
+) -> None:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"))
+    told = []
+    for adapter in ("old", "old", "new"):
+        note_stage(tmp_path, recipe, "train_text", {"outputs": {"adapter": adapter}})
+        told.append(read_record(tmp_path)["stages"].get("evaluate_text", {}).get("of"))
+        note_stage(tmp_path, recipe, "evaluate_text", {"of": adapter})
+    assert told == [None, "old", None]
 
 
 def test_the_card_says_slurs_were_left_out_only_if_they_were(tmp_path: Path) -> None:

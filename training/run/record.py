@@ -26,7 +26,10 @@ def note_stage(folder: Path, recipe: RunRecipe, stage: str, facts: dict[str, Any
         "rights": recipe.rights.model_dump(mode="json"),
         "seed": recipe.run.seed,
     }
-    record.setdefault("stages", {})[stage] = {
+    stages = record.setdefault("stages", {})
+    if stage.startswith("train_") and facts.get("outputs") != stages.get(stage, {}).get("outputs"):
+        stages.pop(stage.replace("train", "evaluate"), None)  # it is of the weights before
+    stages[stage] = {
         "finished": now(),
         "recipe_digest": recipe.digest,
         "commit": commit(),
