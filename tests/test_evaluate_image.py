@@ -27,7 +27,7 @@ from training.images.lora_files import WEIGHTS, read_marks
 from training.images.model_card import image_model_card
 from training.images.recipe import load_image_recipe
 from training.judge_jewellery import PROPERTIES, network
-from training.publish import publish
+from training.publish import publish, write_words
 from training.run.expert_card import card_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -212,6 +212,14 @@ def test_a_published_lora_keeps_its_alpha_and_gets_cards(
     assert "Made up by a test." in told and "alpha 16" in told and "Not measured yet" in told
     with pytest.raises(NotPublished, match="--replace"):
         publish(recipe, run, tmp_path / "experts", replace=False, half=True)
+
+
+def test_a_published_lora_without_a_kohya_file_takes_the_older_one_away(tmp_path: Path) -> None:
+    recipe = load_image_recipe(make_recipe(tmp_path / "r.toml", tmp_path, tmp_path))
+    older = tmp_path / "kohya-tiny.safetensors"
+    older.write_bytes(b"of the LoRA before")
+    write_words(recipe, tmp_path / "run", tmp_path, "sha256:1", half=True)
+    assert not older.exists()
 
 
 def test_the_lines_on_a_card_draw_a_picture(

@@ -32,7 +32,7 @@ from training.images.session import ImageSession
 from training.run.checkpoints import all_of
 from training.run.expiry import due_of
 from training.run.stage import memory_told
-from training.train_image import MEMORY_HELP, train_image
+from training.train_image import MEMORY_HELP, train_image, write_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")
@@ -214,6 +214,17 @@ def alphas_of(run: Path) -> set[float]:
 def test_a_dora_is_not_exported_to_kohya(tmp_path: Path, base: Path, pictures: Path) -> None:
     with pytest.raises(BadRecipe, match="no kohya export"):
         prepared(tmp_path, base, pictures, "lora.dora=true", "save.kohya=true")
+
+
+def test_a_lora_without_a_kohya_export_leaves_none_of_the_one_before(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    session = session_of(*prepared(tmp_path, base, pictures, *QUIET, "save.kohya=true"))
+    write_lora(session, session.run / "lora")
+    assert (session.run / "kohya" / KOHYA).is_file()
+    session.recipe, _ = prepared(tmp_path, base, pictures, *QUIET)
+    write_lora(session, session.run / "lora")
+    assert not (session.run / "kohya").exists()
 
 
 def test_a_velocity_base_with_zero_terminal_snr_is_trained_as_what_it_is(

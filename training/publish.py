@@ -78,9 +78,11 @@ def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str, half: b
     record = read_record(run)
     if isinstance(recipe, ImageRecipe):
         write_file(expert / "README.md", image_model_card(recipe, record, digest))
-        kohya = folder_of(recipe.expert.profile).replace("adapter", "kohya")
+        folder = folder_of(recipe.expert.profile)
+        kohya = expert / f"{folder.replace(ADAPTER, 'kohya')}.safetensors"
+        kohya.unlink(missing_ok=True)  # of the LoRA before
         if (run / "kohya" / KOHYA).is_file():
-            with whole_file(expert / f"{kohya}.safetensors") as part:
+            with whole_file(kohya) as part:
                 copy_lora(run / "kohya" / KOHYA, part, half)
         return
     write_file(expert / "README.md", model_card(recipe, record, digest))

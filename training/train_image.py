@@ -3,6 +3,7 @@
 A run that was broken off ends with the same weights as one that never was.
 """
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,6 +66,7 @@ def write_lora(session: "ImageSession", folder: Path) -> None:
     marks = lora_metadata(session.recipe, facts_of_training(session))
     with whole_folder(folder) as part:
         save_lora(session.pipeline, part, marks)
+    shutil.rmtree(folder.with_name("kohya"), ignore_errors=True)  # of the LoRA before
     if session.recipe.save.kohya:
         with whole_folder(folder.with_name("kohya")) as part:
             save_kohya(session.pipeline, part, marks)
