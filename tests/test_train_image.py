@@ -26,13 +26,15 @@ from tests.benchmarks.training_step import measure_image
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.images.bases import load_pipeline, noise_schedule
 from training.images.data.folder import read_folder
+from training.images.evaluation.measures import Measures
 from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
 from training.run.checkpoints import all_of
 from training.run.expiry import due_of
+from training.run.record import note_stage
 from training.run.stage import memory_told
-from training.train_image import MEMORY_HELP, train_image, write_lora
+from training.train_image import MEMORY_HELP, facts_of_training, train_image, write_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")
@@ -377,6 +379,18 @@ def test_another_recipe_does_not_go_on_from_a_runs_checkpoints(
     changed, _ = prepared(tmp_path, base, pictures, *QUIET, "lora.alpha=8")
     with pytest.raises(TrainingStopped, match="another recipe"):
         session_of(changed, run)
+
+
+def test_pictures_that_changed_since_the_training_are_not_called_held_out(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, QUIET[0])
+    session = session_of(recipe, run)
+    write_lora(session, run / "lora")
+    note_stage(run, recipe, "train_image", facts_of_training(session))
+    (pictures / "images" / "O3.png").unlink()
+    with pytest.raises(BadCorpus, match=r"saw other pictures.*train again"):
+        Measures(recipe, run, None, print, None)
 
 
 def test_a_base_of_pickles_or_of_another_layout_is_refused(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.backends.diffusion.pipeline import tile
 from engine.weights.picture_lora import check_lora
-from training.errors import NotPublished
+from training.errors import BadCorpus, NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Picture, open_picture, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
@@ -24,6 +24,7 @@ from training.images.evaluation.memory import features_of, memory_of
 from training.images.lora_files import WEIGHTS
 from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe, require_image_training
+from training.run.record import read_record
 from training.run.schedule import draw_key, spread
 
 WRITERS = ("base", "lora")
@@ -61,6 +62,9 @@ class Measures:
         check_lora(run / "lora")
         self.recipe, self.run, self.told = recipe, run, told
         self.pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+        trained = read_record(run).get("stages", {}).get("train_image", {})
+        if trained.get("data") != self.pictures.digest:
+            raise BadCorpus("Its training saw other pictures. Restore them, or train again.")
         self.pipeline: Any = load_pipeline(recipe, base)
         self.resolution = resolution_of(recipe, self.pipeline)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
