@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from loopback import free_port
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from stages import stage
 from training_base import losses, make_recipe
 
@@ -23,7 +24,7 @@ from training.run.stage import memory_told
 from training.sources.text_folder import FolderSource
 from training.text.session import Session
 from training.text.trainer import padded
-from training.train_text import MEMORY_HELP, train
+from training.train_text import ADAPTER, MEMORY_HELP, train, write_adapter
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -184,6 +185,21 @@ def test_a_run_goes_on_from_an_adapter_of_the_same_shape_and_refuses_another(
         other, elsewhere = prepared(tmp_path, change[5:8], corpus, tiny_base, start, change)
         with pytest.raises(BadRecipe, match=r"\[lora\] start"):
             Session(other, elsewhere, tiny_base)
+
+
+def test_a_run_goes_on_only_upon_the_weights_that_it_began_with(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    place, moved = tmp_path / "a" / "adapter", tmp_path / "moved"
+    write_adapter(Session(*prepared(tmp_path, "a", corpus, tiny_base), tiny_base), place)
+    recipe, run = prepared(tmp_path, "b", corpus, tiny_base, f"lora.start='{place}'")
+    Session(recipe, run, tiny_base).save()
+    shutil.copytree(place, moved)
+    Session(load_recipe(tmp_path / "b.toml", (f"lora.start='{moved}'",)), run, tiny_base)
+    changed = {name: tensor + 1 for name, tensor in load_file(place / ADAPTER).items()}
+    save_file(changed, place / ADAPTER)
+    with pytest.raises(TrainingStopped, match=r"another recipe.*start.*--fresh"):
+        Session(recipe, run, tiny_base)
 
 
 def test_a_step_weighs_tokens_alike_however_it_is_split(

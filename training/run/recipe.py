@@ -79,7 +79,7 @@ class Recipe(RunRecipe):
 
     @property
     def training_digest(self) -> str:
-        return self.digest_of_tables(("base", "lora", "training"))
+        return self.digest_of_tables(("base", "lora", "training"), frozenset({"start"}))
 
 
 def require_allowed(rights: dict[str, Any], whose: str, what: str, mend: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+from engine.weights.weight_files import digest_of
 from training.run.expiry import due_of, require_fresh
 from training.run.recipe import Recipe, digest_of_values
 from training.run.record import digest_of_file
@@ -28,14 +29,14 @@ class Session(RunSession):
         accelerator = accelerator_for(training.precision)  # first: it says which GPU is our own
         model = add_adapter(load_base(recipe, base), recipe)
         self._start = {n: t.clone() for n, t in get_peft_model_state_dict(model).items()}
-        rare = rare_in_prompts(self.blocks)
-        self.trainer = TextTrainer(recipe, model, accelerator, rare)
+        self.trainer = TextTrainer(recipe, model, accelerator, rare_in_prompts(self.blocks))
+        start = [digest_of(Path(recipe.lora.start).expanduser())] if recipe.lora.start else []
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
         super().__init__(
             run,
             self.trainer,
             steps_in(training, len(self.blocks), accelerator.num_processes),
-            digest_of_values([recipe.training_digest, blocks_digest]),
+            digest_of_values([recipe.training_digest, blocks_digest, *start]),
             due,
             every=training.validate_every,
             minutes=training.checkpoint_minutes,
