@@ -244,6 +244,9 @@ def test_the_road_ends_in_a_folder_that_draws(recipe, renders, tmp_path, capsys)
     assert picture.size == (64, 64)
     preview = json.loads((folder / "preview.json").read_text(encoding="utf-8"))
     assert [len(row) for row in preview["weight"]] == [4, 4, 4] and len(preview["bias"]) == 3
+    written.write_text(_as_toml(_with(recipe, steps=6)), encoding="utf-8")
+    with pytest.raises(TrainingStopped, match="another recipe"):  # its latents are other ones now
+        train_base_image.main(written, runs=tmp_path / "runs", into=folder, threads=1)
 
 
 def _as_toml(recipe: BaseRecipe) -> str:

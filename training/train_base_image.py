@@ -47,8 +47,9 @@ def main(
     seen, unseen = load(recipe.pictures)
     coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     assert isinstance(coder, autoencoder.WithPreview)
-    views = views_of(recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt")
-    unseen_views = views_of(recipe, coder, unseen, 1, folder / "latents" / "unseen.pt")
+    count, latents = recipe.denoiser.views, folder / "latents" / f"step-{coding.state.step:06d}"
+    views = views_of(recipe, coder, seen, count, latents / f"seen-{count}.pt")
+    unseen_views = views_of(recipe, coder, unseen, 1, latents / "unseen.pt")
     part = denoiser.fit_denoiser(
         recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
     )
