@@ -369,16 +369,18 @@ def test_pictures_or_recipes_without_the_right_to_train_are_refused(
     assert not (run / "cache").exists()
 
 
-def test_another_recipe_does_not_go_on_from_a_runs_checkpoints(
+def test_a_run_goes_on_from_its_checkpoints_by_the_same_recipe_and_pictures_of_the_class_alone(
     tmp_path: Path, base: Path, pictures: Path
 ) -> None:
-    recipe, run = prepared(tmp_path, base, pictures, *QUIET)
+    changes = (*QUIET, "prior.weight=1.0", "prior.pictures=1")
+    recipe, run = prepared(tmp_path, base, pictures, *changes)
     session = session_of(recipe, run)
     session.step()
     session.save()
-    changed, _ = prepared(tmp_path, base, pictures, *QUIET, "lora.alpha=8")
-    with pytest.raises(TrainingStopped, match="another recipe"):
-        session_of(changed, run)
+    for change in ("lora.alpha=8", "validation.guidance=4.0"):
+        changed, _ = prepared(tmp_path, base, pictures, *changes, change)
+        with pytest.raises(TrainingStopped, match="another recipe"):
+            session_of(changed, run)
 
 
 def test_pictures_that_changed_since_the_training_are_not_called_held_out(

@@ -88,12 +88,13 @@ class ImageSession(RunSession):
         self.trainer = ImageTrainer(recipe, self.pipeline, embeddings, self.accelerator)
         what = (recipe.training_digest, pictures.digest, self.resolution, list(self.weights))
         start = [digest_of(Path(recipe.lora.start).expanduser())] if recipe.lora.start else []
+        prior = [picture.sha256 for picture in self.prior.pictures] if self.prior else []
         self.batches = batches_in(self.samples.shapes, training.batch)
         super().__init__(
             run,
             self.trainer,
             steps_in(training, self.batches, self.accelerator.num_processes),
-            digest_of_values([*what, *start]),
+            digest_of_values([*what, *start, *prior]),
             pictures.due,
             every=recipe.save.every,
             minutes=recipe.save.minutes,
