@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
+from engine.lock import take_lock
 from engine.weights.bases import SHIPPED
 from training import train_base_image
 from training.base_image import autoencoder
@@ -25,6 +26,7 @@ from training.errors import BadRecipe, TrainingStopped
 from training.renders import design
 from training.renders.materials import ENAMELS
 from training.renders.patterns import PATTERNS
+from training.run.stage import LOCK
 
 facts = st.builds(
     lambda kind_and_form, rest: dict(zip(("kind", "form"), kind_and_form, strict=True)) | rest,
@@ -247,6 +249,21 @@ def test_the_road_ends_in_a_folder_that_draws(recipe, renders, tmp_path, capsys)
     written.write_text(_as_toml(_with(recipe, steps=6)), encoding="utf-8")
     with pytest.raises(TrainingStopped, match="another recipe"):  # its latents are other ones now
         train_base_image.main(written, runs=tmp_path / "runs", into=folder, threads=1)
+
+
+def test_a_base_that_is_trained_is_left_to_whom_it_is(recipe, tmp_path) -> None:
+    written, checkpoint = (
+        tmp_path / "recipe.toml",
+        tmp_path / "tiny" / "autoencoder" / "step-000001",
+    )
+    written.write_text(_as_toml(recipe), encoding="utf-8")
+    checkpoint.mkdir(parents=True)
+    with (
+        take_lock(tmp_path / "tiny", Path(), LOCK),
+        pytest.raises(TrainingStopped, match="Another"),
+    ):
+        train_base_image.main(written, runs=tmp_path, threads=1, fresh=True)
+    assert checkpoint.exists()
 
 
 def _as_toml(recipe: BaseRecipe) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from hub_server import COMMIT, hub
-from training_base import make_corpus, make_recipe
+from training_base import losses, make_corpus, make_recipe
 
 from engine.errors import ModelError
 from engine.lock import take_lock
@@ -22,8 +22,7 @@ from training.errors import BadRecipe, TrainingError, TrainingStopped
 from training.images.recipe import load_image_recipe
 from training.publish import publish
 from training.run.recipe import Recipe, load_recipe
-from training.run.session import LOCK, Log
-from training.run.stage import require_extra
+from training.run.stage import LOCK, open_run, require_extra
 from training.run.tables import Training
 from training.run.trainer import MOST_SKIPPED, Trainer, accelerator_for
 from training.sources.text_folder import FolderSource
@@ -73,9 +72,9 @@ def test_lora_plus_keeps_its_ratio_whatever_the_schedule(
         assert rates == {1.0, 16.0}
 
 
-def test_a_log_is_json_whatever_the_loss(tmp_path: Path) -> None:
-    Log(tmp_path, 0).write(step=1, loss=math.nan)
-    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+def test_a_log_is_json_whatever_the_loss(ready: tuple[Recipe, Path], tiny_base: Path) -> None:
+    Session(*ready, tiny_base).log(step=1, loss=math.nan)
+    assert "NaN" not in (ready[1] / "metrics.jsonl").read_text()
 
 
 def test_a_held_out_loss_that_doubles_is_told_as_divergence(
@@ -96,6 +95,37 @@ def test_a_folder_that_is_trained_in_is_left_to_whom_it_is(
         with pytest.raises(TrainingStopped, match="Another process"):
             train(*ready, tiny_base)
     assert not (ready[1] / "checkpoints").exists()
+
+
+def test_a_second_start_leaves_log_and_checkpoints_to_the_run_that_is_trained(
+    ready: tuple[Recipe, Path], tiny_base: Path
+) -> None:
+    recipe, run = ready[0], ready[1].rename(ready[1].with_name("gloom-tiny"))
+    first = Session(recipe, run, tiny_base)
+    first.step()
+    first.save()
+    first.step()
+    Session(recipe, run, tiny_base)
+    assert len(losses(run)) == 2
+    with take_lock(run, Path(), LOCK) as lock:  # type: ignore[union-attr]
+        assert lock is not None
+        with pytest.raises(TrainingStopped, match="Another process"):
+            open_run(recipe, run.parent, fresh=True)
+    assert Session(recipe, run, tiny_base).progress.step == 1
+    open_run(recipe, run.parent, fresh=True)
+    assert Session(recipe, run, tiny_base).progress.step == 0
+
+
+def test_of_several_processes_the_first_alone_starts_a_run_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"))
+    checkpoint = open_run(recipe, tmp_path) / "checkpoints" / "step-000001"
+    checkpoint.mkdir(parents=True)
+    for rank, there in (("1", True), ("0", False)):
+        monkeypatch.setenv("RANK", rank)
+        open_run(recipe, tmp_path, fresh=True)
+        assert checkpoint.exists() == there
 
 
 def test_a_disk_that_is_full_keeps_the_checkpoint_before(

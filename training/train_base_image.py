@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from training.run.stage import run_stage
+from training.run.stage import alone_in, run_stage
 
 TOKENIZERS = Path(__file__).parents[1] / "engine" / "models" / "jewel-base"
 
@@ -38,26 +38,28 @@ def main(
 
     recipe = load_base_recipe(recipe_file)
     folder = runs / recipe.name
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    resumable_loop.threads(threads)
-    coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *for_autoencoder(recipe))
-    if only_autoencoder:
-        return
-    seen, unseen = load(recipe.pictures)
-    coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    assert isinstance(coder, autoencoder.WithPreview)
-    count, latents = recipe.denoiser.views, folder / "latents" / f"step-{coding.state.step:06d}"
-    views = views_of(recipe, coder, seen, count, latents / f"seen-{count}.pt")
-    unseen_views = views_of(recipe, coder, unseen, 1, latents / "unseen.pt")
-    part = denoiser.fit_denoiser(
-        recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
-    )
-    model = part.averaged()
-    assert isinstance(model, denoiser.Conditioned)
-    target = into or folder / "pipeline"
-    size = export(model, coder, views.scaling, TOKENIZERS, target)
-    print(f"Wrote {target}: {size / 2**20:.1f} MiB of weights")
+    with alone_in(folder):
+        for name in ("autoencoder", "latents", "denoiser") if fresh else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        resumable_loop.threads(threads)
+        pictures = for_autoencoder(recipe)
+        coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *pictures)
+        if only_autoencoder:
+            return
+        seen, unseen = load(recipe.pictures)
+        coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        assert isinstance(coder, autoencoder.WithPreview)
+        count, latents = recipe.denoiser.views, folder / "latents" / f"step-{coding.state.step:06d}"
+        views = views_of(recipe, coder, seen, count, latents / f"seen-{count}.pt")
+        unseen_views = views_of(recipe, coder, unseen, 1, latents / "unseen.pt")
+        part = denoiser.fit_denoiser(
+            recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
+        )
+        model = part.averaged()
+        assert isinstance(model, denoiser.Conditioned)
+        target = into or folder / "pipeline"
+        size = export(model, coder, views.scaling, TOKENIZERS, target)
+        print(f"Wrote {target}: {size / 2**20:.1f} MiB of weights")
 
 
 if __name__ == "__main__":

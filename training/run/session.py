@@ -10,40 +10,19 @@ from typing import Any
 
 from rich import progress as bars
 
-from engine.lock import owners_pid, take_lock
 from training.errors import TrainingStopped
 from training.run import checkpoints
 from training.run.expiry import require_fresh
 from training.run.json_lines import add_lines, read_lines, write_lines
-from training.run.stage import say
+from training.run.stage import alone_in, say
 from training.run.trainer import Trainer
 
 LOG = "metrics.jsonl"
-LOCK = "training.lock"
 DIVERGED = 2.0  # times the held-out loss that the run began with
 
 
-class Log:
-    """Append to `metrics.jsonl`; of several processes only one writes."""
-
-    def __init__(self, run: Path, step: int, writes: bool = True) -> None:
-        """Open the log of a run that stands at `step`: lines an interruption took back go."""
-        self.path, self.writes = run / LOG, writes
-        if writes:
-            write_lines(
-                self.path, [row for row in read_lines(self.path) if row["step"] <= step > 0]
-            )
-
-    def write(self, **figures: float) -> None:
-        if self.writes:
-            finite = {
-                name: value if math.isfinite(value) else None for name, value in figures.items()
-            }
-            add_lines(self.path, finite)
-
-
 class RunSession(ABC):
-    """Know one run's trainer, its log, and how far it has come.
+    """Know one run's trainer, and how far it has come.
 
     `due` is when its material may no longer be used; `every` is the number of steps between looks
     at the held-out loss, `minutes` the time between checkpoints, `kept` how many of them stay.
@@ -68,7 +47,6 @@ class RunSession(ABC):
         self.folder = run / "checkpoints"
         self.status: Callable[[str], None] = say  # what goes on, beside the bar
         self.resume()
-        self.log = Log(run, self.progress.step, writes=self.accelerator.is_main_process)
 
     @abstractmethod
     def advance(self) -> dict[str, float]:
@@ -112,18 +90,15 @@ class RunSession(ABC):
 
     def train(self) -> None:
         """Step to the end, alone in the run's folder."""
-        lock = take_lock(self.run, Path(), LOCK) if self.accelerator.is_main_process else None
-        if self.accelerator.is_main_process and lock is None:
-            raise TrainingStopped(
-                f"Another process ({owners_pid(self.run, LOCK)}) is training in {self.run}. Wait for "
-                "it, or give this recipe a new [run] name."
-            )
-        with lock or nullcontext():
+        with alone_in(self.run) if self.accelerator.is_main_process else nullcontext():
             self.take_steps()
 
     def take_steps(self) -> None:
         """Look at step 0 and every few steps, save after a look or by the clock."""
         saved, step = time.monotonic(), self.progress.step
+        if self.accelerator.is_main_process:  # lines of steps that an interruption took back go
+            kept = [row for row in read_lines(self.run / LOG) if row["step"] <= step > 0]
+            write_lines(self.run / LOG, kept)
         if step and self.accelerator.is_main_process:
             say(f"Goes on from step {step} of {self.steps}.")
         shown = (
@@ -157,17 +132,23 @@ class RunSession(ABC):
                     saved = time.monotonic()
             told("trained")
 
+    def log(self, **figures: float) -> None:
+        """Add a line to `metrics.jsonl`; of several processes only one writes."""
+        if self.accelerator.is_main_process:
+            finite = {n: value if math.isfinite(value) else None for n, value in figures.items()}
+            add_lines(self.run / LOG, finite)
+
     def step(self) -> float:
         started = time.monotonic()
         figures = self.advance()
         self.progress.step += 1
         self.progress.seconds += time.monotonic() - started
-        self.log.write(step=self.progress.step, **figures, seconds=self.progress.seconds)
+        self.log(step=self.progress.step, **figures, seconds=self.progress.seconds)
         return figures["loss"]
 
     def note_loss(self, loss: float, **more: float) -> bool:
         """Log a held-out loss; tells whether it is the lowest so far."""
-        self.log.write(step=self.progress.step, held_out=loss, **more)
+        self.log(step=self.progress.step, held_out=loss, **more)
         if self.progress.step == 0:
             self.progress.first_loss = loss
         if not loss < DIVERGED * self.progress.first_loss:

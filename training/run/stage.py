@@ -1,6 +1,7 @@
 """What every stage's command line shares: options, the run folder, errors told plainly."""
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.markup import escape
 
 from engine.backends.memory import is_out_of_memory
 from engine.errors import PasticheError
+from engine.lock import owners_pid, take_lock
 from training.errors import TrainingError, TrainingStopped
 from training.museum.retention import prune_all
 from training.run.expiry import purge
@@ -26,6 +28,7 @@ LIBRARIES = (  # what these say by the way is not for people
     *("peft", "transformers", "diffusers", "torch", "bitsandbytes", "accelerate"),
     *("huggingface_hub", "datasets"),
 )
+LOCK = "training.lock"
 CANNOT = 2  # exit status of a run that its operator can put right
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
@@ -59,9 +62,20 @@ def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
     delete_due(runs)
     run = runs / recipe.run.name
     run.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    if fresh and os.environ.get("RANK", "0") == "0":  # of several processes the first
+        with alone_in(run):
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
+
+
+def alone_in(run: Path) -> IO[str]:
+    """Lock a run's folder for the length of a block; raises TrainingStopped where another has it."""
+    if lock := take_lock(run, Path(), LOCK):
+        return lock
+    raise TrainingStopped(
+        f"Another process ({owners_pid(run, LOCK)}) is training in {run}. Wait for it, or give this "
+        "recipe a new [run] name."
+    )
 
 
 def require_extra(*modules: str, extra: str = "train") -> None:
