@@ -381,6 +381,9 @@ def test_a_run_goes_on_from_its_checkpoints_by_the_same_recipe_and_pictures_of_t
         changed, _ = prepared(tmp_path, base, pictures, *changes, change)
         with pytest.raises(TrainingStopped, match="another recipe"):
             session_of(changed, run)
+    session.progress.step, session.progress.best_step = 3, 2
+    with pytest.raises(TrainingStopped, match=r"step-000002 is gone.*--fresh"):
+        session.choose()
 
 
 def test_pictures_that_changed_since_the_training_are_not_called_held_out(

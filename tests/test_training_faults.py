@@ -28,7 +28,7 @@ from training.run.trainer import MOST_SKIPPED, Trainer, accelerator_for
 from training.sources.text_folder import FolderSource
 from training.text.bases import place_of
 from training.text.session import Session
-from training.train_text import train
+from training.train_text import train, write_adapter
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -126,6 +126,16 @@ def test_of_several_processes_the_first_alone_starts_a_run_over(
         monkeypatch.setenv("RANK", rank)
         open_run(recipe, tmp_path, fresh=True)
         assert checkpoint.exists() == there
+
+
+def test_a_chosen_checkpoint_that_is_gone_is_an_error_and_not_another_adapter(
+    ready: tuple[Recipe, Path], tiny_base: Path
+) -> None:
+    session = Session(*ready, tiny_base)
+    session.progress.step, session.progress.best_step = 2, 1
+    with pytest.raises(TrainingStopped, match=r"step-000001.*--fresh"):
+        write_adapter(session, ready[1] / "adapter")
+    assert not (ready[1] / "adapter").exists()
 
 
 def test_a_disk_that_is_full_keeps_the_checkpoint_before(

@@ -51,7 +51,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
 def write_adapter(session: "Session", folder: Path) -> None:
     """Save the chosen checkpoint as a PEFT adapter that names its base by id, never by path."""
     chosen = session.folder / f"step-{session.chosen_step:06d}"
-    if chosen.exists():
+    if session.chosen_step != session.progress.step:
         session.put(checkpoints.load(chosen)[1], session.chosen_step)
     if session.recipe.lora.kept:
         session.keep_of_start()

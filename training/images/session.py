@@ -186,7 +186,7 @@ class ImageSession(RunSession):
     def choose(self) -> None:
         """Put the chosen step's weights (their average, if one is kept) into the UNet."""
         path = self.folder / f"step-{self.chosen_step:06d}"
-        if self.chosen_step != self.progress.step and path.exists():
+        if self.chosen_step != self.progress.step:
             self.put(checkpoints.load(path)[1], self.chosen_step)
         if self.average.model is not None:
             self.average.model.copy_to(self.average.weights)

@@ -65,6 +65,8 @@ def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
     import torch
     from safetensors.torch import load_file
 
+    if not path.is_dir():
+        raise TrainingStopped(f"The best checkpoint {path.name} is gone: start over with --fresh.")
     progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
     optimiser = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
     return progress, load_file(path / "adapter.safetensors"), optimiser
