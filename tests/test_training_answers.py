@@ -75,13 +75,14 @@ def test_what_the_prompt_asks_for_weighs_more_in_training_alone(
         session = Session(recipe, run, tiny_base)
         trainer, block = session.trainer, session.blocks[0]
         trainer.rare = frozenset(block.tokens[-3:-2])
-        asked = replace(block, tokens=(*block.tokens[-3:-2], *block.tokens[1:]), given=1)
+        asked = replace(
+            block, tokens=(block.tokens[0], *block.tokens[-3:-2], *block.tokens[1:]), given=2
+        )
         trainer.model.train()
-        weighed = trainer.weighed([asked])[0]
+        weighed, page = trainer.weighed([asked, replace(asked, tokens=asked.tokens[1:], given=1)])
         losses[weight] = [float(trainer.loss([asked])), trainer.held_out_loss([asked])]
-    assert weighed[1:].tolist() == [
-        3.0 if token == asked.tokens[0] else 1.0 for token in asked.tokens[1:]
-    ]
+    assert weighed.tolist() == [3.0 if token == asked.tokens[1] else 1.0 for token in asked.tokens]
+    assert set(page.tolist()) == {1.0}, "a page of prose was asked for by nobody"
     assert losses[3][0] > losses[1][0] * 1.01
     assert losses[3][1] == pytest.approx(losses[1][1])
 
@@ -89,6 +90,8 @@ def test_what_the_prompt_asks_for_weighs_more_in_training_alone(
 def test_what_few_prompts_hold_is_what_each_asks_for() -> None:
     blocks = [Block(tokens=(1, 2, 100 + n, 7), work=0, given=3) for n in range(60)]
     assert rare_in_prompts(blocks) == frozenset(range(100, 160))
+    pages = [Block(tokens=(200 + n, 2, 7), work=0) for n in range(9000)]
+    assert rare_in_prompts([*blocks, *pages]) == frozenset(range(100, 160))
 
 
 def test_a_chat_base_is_asked_by_its_own_template(tiny_base: Path) -> None:
@@ -130,9 +133,6 @@ def test_answers_of_one_work_share_a_split_and_are_trained_on(
     assert train(recipe, run, tiny_base).progress.best_loss < float("inf")
 
 
-def test_a_row_with_a_prompt_but_no_answer_is_told(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
-    with pytest.raises(BadCorpus, match=r'line 1: .*"prompt" and "answer"'):
 def test_answers_of_one_work_share_a_split_whatever_their_ids(tmp_path: Path) -> None:
     lines = [
         {"id": str(n), "work": f"w{n % 20}", "prompt": "a", "answer": f"w{n % 20} {n}"}
@@ -145,6 +145,9 @@ def test_answers_of_one_work_share_a_split_whatever_their_ids(tmp_path: Path) ->
     assert sum(map(len, books)) == 20 and len({work.id for work in works}) == 80
 
 
+def test_a_row_with_a_prompt_but_no_answer_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
+    with pytest.raises(BadCorpus, match=r'line 1: .*"prompt" and "answer"'):
         list(FolderSource(tmp_path, "", "").works())
 
 

@@ -69,7 +69,8 @@ class TextTrainer(Trainer):
         heavy = self.recipe.training.wish_weight - 1 if self.model.training else 0
         rows = []
         for block in batch:
-            asked = torch.tensor([*self.rare.intersection(block.tokens[: block.given])]).long()
+            prompt = block.tokens[: block.given] if block.given > 1 else ()
+            asked = torch.tensor([*self.rare.intersection(prompt)]).long()
             rows.append(torch.isin(torch.tensor(block.tokens), asked))
         return 1 + heavy * pad_sequence(rows, batch_first=True).float()
 

@@ -33,7 +33,7 @@ RARE = 0.02  # of the prompts
 class Block:
     tokens: tuple[int, ...]
     work: int
-    given: int = 1  # tokens at its start that are given, not predicted
+    given: int = 1  # tokens at its start that are not predicted; a page has one, a prompt more
 
     @property
     def predicted(self) -> int:
@@ -124,8 +124,9 @@ def pack_like_autotrain(
 
 def rare_in_prompts(blocks: Sequence[Block]) -> frozenset[int]:
     """Find the tokens of prompts that few of them hold."""
-    counts = Counter(token for block in blocks for token in set(block.tokens[: block.given]))
-    return frozenset(token for token, count in counts.items() if count <= RARE * len(blocks))
+    prompts = [set(block.tokens[: block.given]) for block in blocks if block.given > 1]
+    counts = Counter(token for prompt in prompts for token in prompt)
+    return frozenset(token for token, count in counts.items() if count <= RARE * len(prompts))
 
 
 def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
