@@ -20,6 +20,7 @@ from training.corpus import build
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.run.checkpoints import all_of
 from training.run.recipe import Recipe, load_recipe
+from training.run.record import read_record
 from training.run.stage import memory_told
 from training.sources.text_folder import FolderSource
 from training.text.session import Session
@@ -200,6 +201,21 @@ def test_a_run_goes_on_only_upon_the_weights_that_it_began_with(
     save_file(changed, place / ADAPTER)
     with pytest.raises(TrainingStopped, match=r"another recipe.*start.*--fresh"):
         Session(recipe, run, tiny_base)
+
+
+def test_an_adapter_of_the_last_step_is_told_with_the_loss_of_that_step(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    changes = ("training.choose='last'", "training.blocks=8")
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, *changes)
+    turned = Session(recipe, run, tiny_base)
+    turned.step()
+    turned.progress.best_step, turned.progress.best_loss = 1, 0.01
+    turned.save()
+    session = train(recipe, run, tiny_base)
+    noted = read_record(run)["stages"]["train_text"]
+    assert noted["best_step"] == noted["steps"] == 2
+    assert noted["held_out_loss"] == session.trainer.held_out_loss(session.held_out) > 0.01
 
 
 def test_a_step_weighs_tokens_alike_however_it_is_split(

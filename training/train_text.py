@@ -40,6 +40,8 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
             "No validation came out better than the base alone, so there is no adapter. Lower "
             "training.learning_rate, or give it more text."
         )
+    if recipe.training.choose == "last":
+        session.keep_of_start()  # in every process: all of them measure its loss
     if session.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
         known = base_facts(recipe.base.id, base, place_of(recipe.base, base))
@@ -53,8 +55,6 @@ def write_adapter(session: "Session", folder: Path) -> None:
     chosen = session.folder / f"step-{session.chosen_step:06d}"
     if session.chosen_step != session.progress.step:
         session.put(checkpoints.load(chosen)[1], session.chosen_step)
-    if session.recipe.lora.kept:
-        session.keep_of_start()
     with whole_folder(folder) as part:
         settings = session.model.peft_config["default"]
         settings.base_model_name_or_path = session.recipe.base.id
