@@ -157,6 +157,7 @@ def test_patience_ends_a_run_whose_held_out_loss_no_longer_falls(
     recipe, run = prepared(tmp_path, "a", corpus, tiny_base, *changes)
     session = train(recipe, run, tiny_base)
     assert session.progress.step < session.steps
+    assert read_record(run)["stages"]["train_text"]["blocks"] == 4 * session.progress.step
 
 
 def test_a_run_goes_on_from_an_adapter_of_the_same_shape_and_refuses_another(

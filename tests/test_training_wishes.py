@@ -89,7 +89,8 @@ def test_a_corpus_of_wishes_is_tested_on_prose(tmp_path: Path, tiny_base: Path) 
         'corpus.validation=["w2"]',
     )
     recipe = load_recipe(make_recipe(tmp_path / "recipe.toml"), changes)
-    build(recipe, FolderSource(texts, "e", "l"), tmp_path / "run", tiny_base)
+    facts = build(recipe, FolderSource(texts, "e", "l"), tmp_path / "run", tiny_base)
+    assert facts["splits"]["train"]["works"] == 6, "works, and not the answers made of them"
     assert all(block.given > 5 for block in read_split(tmp_path / "run", "train"))
     assert [work.prompt for work in read_works(tmp_path / "run" / "corpus" / "test.jsonl")] == [""]
     again = load_recipe(make_recipe(tmp_path / "recipe.toml"), (*changes, "corpus.prose=2"))

@@ -68,7 +68,7 @@ def blocks_of(works: list[Work], tokenizer: Any, recipe: Recipe) -> Iterator[Blo
 
 def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
     return {
-        "works": len(works),
+        "works": len({work.origin for work in works}),  # not the answers made of them
         "bytes": sum(len(work.text.encode()) for work in works),
         "blocks": len(blocks),
         "tokens": sum(len(block.tokens) for block in blocks),
@@ -101,8 +101,7 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             splits[name] = list(made) + splits[name] * recipe.corpus.prose
     facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:
-        hours = retention_hours(recipe)
-        if hours is not None:  # the same hour as that of the store the texts came from
+        if (hours := retention_hours(recipe)) is not None:  # the hour of the store they came from
             due = due_of(run / GUARDIAN) or due_of(run / FETCHED)
             stamp_until(folder, due or time.time() + hours * 3600)
         for name in SPLITS:

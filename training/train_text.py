@@ -45,8 +45,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
     if session.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
         known = base_facts(recipe.base.id, base, place_of(recipe.base, base))
-        facts = {"base": known, **facts_of(session)}
-        note_stage(run, recipe, "train_text", facts)
+        note_stage(run, recipe, "train_text", {"base": known, **facts_of(session)})
     return session
 
 
@@ -64,9 +63,10 @@ def write_adapter(session: "Session", folder: Path) -> None:
 
 
 def facts_of(session: "Session") -> dict[str, object]:
-    progress = session.progress
+    progress, training = session.progress, session.recipe.training
+    size = training.batch * training.accumulate * session.accelerator.num_processes
     return {
-        "blocks": session.recipe.training.blocks or len(session.blocks),
+        "blocks": progress.step * size,
         "steps": progress.step,
         "steps_planned": session.steps,
         "best_step": session.chosen_step,
