@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from training_base import make_recipe
 
+from engine.files import BUILT_IN
 from training.base_image.base_recipe import load_base_recipe
 from training.errors import BadRecipe, NotAllowed
 from training.images.recipe import load_image_recipe
 from training.museum.harvest_recipe import load_harvest_recipe
-from training.run.recipe import load_recipe
+from training.run.recipe import Recipe, load_recipe, read_recipe
 from training.run.record import note_stage
+from training.run.tables import Training
 from training.text.rights import require_training
 
 RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))
@@ -69,6 +71,34 @@ def test_a_key_left_at_its_default_does_not_part_a_run_from_its_checkpoints(tmp_
     plain = load_recipe(make_recipe(tmp_path / "a.toml"))
     spelt = load_recipe(make_recipe(tmp_path / "b.toml", precision='"fp32"\nschedule = "cosine"'))
     assert plain.training_digest == spelt.training_digest
+
+
+class LaterTraining(Training):
+    sharpness: float = 0.5
+
+
+class LaterRecipe(Recipe):
+    """A recipe of another day, which may say more."""
+
+    training: LaterTraining = LaterTraining()
+
+
+def test_a_key_that_recipes_get_later_leaves_the_digests_on_cards_as_they_are(
+    tmp_path: Path,
+) -> None:
+    path = make_recipe(tmp_path / "r.toml")
+    later = read_recipe(path, (), LaterRecipe)
+    assert later.recorded() != load_recipe(path).recorded()
+    assert later.digest == load_recipe(path).digest
+
+
+@pytest.mark.parametrize(
+    "name", ["lovecraft", "agatha", "poe", "doyle", "austen", "wilde", "newsroom", "jewel"]
+)
+def test_a_shipped_card_names_the_recipe_that_lies_here(name: str) -> None:
+    load = load_image_recipe if name == "jewel" else load_recipe
+    (path,) = (path for path in RECIPES if path.stem == f"{name}-embedded")
+    assert f"`{name}-embedded` ({load(path).digest})" in (BUILT_IN / name / "README.md").read_text()
 
 
 def test_the_report_recipes_repeat_autotrain_and_the_defaults_mend_it() -> None:

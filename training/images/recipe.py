@@ -25,12 +25,13 @@ class ImageRecipe(RunRecipe):
     validation: tables.Validation = tables.Validation()
     save: tables.Save = tables.Save()
 
-    def recorded(self) -> dict[str, Any]:
-        values = super().recorded()
-        values["data"]["folder"] = Path(self.data.folder).name
-        values["prior"]["folder"] = Path(self.prior.folder).name
+    def recorded(self, **options: Any) -> dict[str, Any]:
+        values = super().recorded(**options)
+        for table in filter(values.get, ("data", "prior")):
+            values[table]["folder"] = Path(getattr(self, table).folder).name
         for table, key in (("base", "id"), ("base", "vae"), ("lora", "start")):
-            values[table][key] = placeless(values[table][key]) if values[table][key] else ""
+            if values.get(table, {}).get(key):
+                values[table][key] = placeless(values[table][key])
         return values
 
     @property

@@ -64,9 +64,10 @@ class HarvestRecipe(RunRecipe):
     harvest: Harvest = Harvest()
     caption: CaptionTable = CaptionTable()
 
-    def recorded(self) -> dict[str, Any]:
-        values = super().recorded()
-        values["caption"]["model"] = placeless(self.caption.model)
+    def recorded(self, **options: Any) -> dict[str, Any]:
+        values = super().recorded(**options)
+        if "model" in values.get("caption", {}):
+            values["caption"]["model"] = placeless(self.caption.model)
         return values
 
     @property

@@ -29,12 +29,13 @@ class RunRecipe(Table):
 
     @property
     def digest(self) -> str:
-        """Hash everything in the recipe but places on this machine, defaults included."""
-        return digest_of_values(self.recorded())
+        """Hash the recipe without places on this machine. What is left at its default does not count:
+        each new key would part every card from its recipe."""
+        return digest_of_values(self.recorded(exclude_defaults=True))
 
-    def recorded(self) -> dict[str, Any]:
+    def recorded(self, **options: Any) -> dict[str, Any]:
         """Give what a record may hold: every value, but no place on this machine."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", **options)
 
     def require_allowed(self, what: str) -> None:
         """Raise NotAllowed unless the recipe states a basis and allows training."""
@@ -69,11 +70,11 @@ class Recipe(RunRecipe):
             raise ValueError('[lora] kept needs a start, and training.choose = "last"')
         return self
 
-    def recorded(self) -> dict[str, Any]:
-        values = super().recorded()
+    def recorded(self, **options: Any) -> dict[str, Any]:
+        values = super().recorded(**options)
         values["source"].pop("path", None)
         for table, key in (("base", "id"), ("source", "dataset"), ("lora", "start")):
-            if values[table].get(key):
+            if values.get(table, {}).get(key):
                 values[table][key] = placeless(values[table][key])
         return values
 
