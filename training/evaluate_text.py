@@ -1,6 +1,6 @@
 """Stage three: has an expert learnt its author's manner, and only the manner?
 
-Recipes named together are compared: every expert on every author's held-out works.
+Recipes named together are compared: every expert on every author's held-out text.
 """
 
 import random

@@ -82,7 +82,7 @@ def figures(name: str, measured: dict[str, Any]) -> str:
     if not measured:
         return "Not measured yet: run `python -m training.evaluate_text`."
     lines = [
-        f"- perplexity of {model} on its held-out works: {cell['perplexity']:.2f} "
+        f"- perplexity of {model} on its held-out text: {cell['perplexity']:.2f} "
         f"({cell['bits_per_byte']:.3f} bits a byte)"
         for model, cell in measured["matrix"].items()
     ]

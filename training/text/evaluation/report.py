@@ -17,9 +17,9 @@ DIVERSITY = {
 def page(values: Values, command: str) -> str:
     parts = [
         "# Evaluation of " + ", ".join(values["matrix"]["base"]),
-        f"Made by `{command}`. Base: `{values['base']}`. Held-out text is of whole works that took "
-        "no part in training or in the choice of a checkpoint.",
-        "## Perplexity on held-out works",
+        f"Made by `{command}`. Base: `{values['base']}`. Held-out text took no part "
+        "in training or in the choice of a checkpoint.",
+        "## Perplexity on held-out text",
         matrix_table(values["matrix"]),
         gains(values["matrix"]),
         "## Style classifier",
