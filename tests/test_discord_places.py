@@ -1,6 +1,8 @@
 """Discord over the wire: pictures, places with settings of their own, servers that the bot is not in."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 import pytest_asyncio
@@ -224,6 +226,26 @@ async def test_operators_command_privately_and_nobody_else_does(
     told = await discord.wait(lambda: [m for m in discord.in_channel(private) if m.author == APP])
     assert told[-1].content != said[-1].content
     assert "admin" not in [c["name"] for c in discord.commands]
+
+
+async def test_an_answer_that_enough_report_goes_however_they_say_it(
+    serving: tuple[Program, People], discord: DiscordServer
+) -> None:
+    program, people = serving
+    asker, reader, another = (str(5 * 10**18 + n) for n in range(3))
+    answers = [
+        await whole(await people.slash("story", text="A vile tale.", by=by), discord)
+        for by in (another, reader, asker, asker)
+    ]
+    with closing(sqlite3.connect(program.home / "ledger.sqlite3")) as ledger, ledger:
+        ledger.execute("update askers set created_at = created_at - 90000")
+    for answer in answers[2:]:
+        await told(await people.press(answer, "Report", by=reader), discord)
+    assert not answers[2].deleted
+    await people.say("@bot /report it is vile", by=another, reply_to=answers[2])
+    await people.slash("report", by=asker)  # the last of one's own
+    await discord.wait(lambda: answers[2].deleted and answers[3].deleted)
+    assert not answers[0].deleted and not answers[1].deleted
 
 
 async def test_a_thread_is_talked_on_where_operator_and_manager_say_so(

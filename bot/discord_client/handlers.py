@@ -81,7 +81,8 @@ class Handlers:
             return
         if who.reply_to and not said.startswith("/"):
             said = f"/continue {said}"
-        await self._answer(said, who, messages)
+        replied = str(message.reference.message_id) if message.reference and who.reply_to else ""
+        await self._answer(said, who, messages, replied)
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
         if not (self._new(interaction.id) and await acknowledged(interaction)):
@@ -90,20 +91,18 @@ class Handlers:
         who, messages = who_pressed(interaction, address), self.messages_at(address)
         try:
             reply = await self._service.press(press, who)
-            if isinstance(reply, Reply) and reply.deletes:
-                await self._delete(press.job, messages)
             if isinstance(reply, Reply) and reply.replaces:  # a form goes on where it stands
                 messages = self.messages_at(replace(address, shown=ORIGINAL, secret=True))
-            await self.respond(reply, messages, who)
+            await self.respond(reply, messages, who, ORIGINAL)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 
-    async def _delete(self, job: str, messages: AnswerMessages) -> None:
-        """Delete the message that was pressed on, and the answer's other parts as far as known."""
-        addresses = [replace(messages.address, shown=ORIGINAL)]
+    async def _delete(self, job: str, at: Address) -> None:
+        """Delete the message shown at the address, if any, and the answer's as far as known."""
+        addresses = [at] if at.shown else []
         for name in self._messages.pop(job, []):
             channel, _, message = name.partition(":")
-            addresses.append(replace(messages.address, token="", channel=channel, shown=message))
+            addresses.append(replace(at, token="", channel=channel, shown=message))
         for address in addresses:
             try:
                 await insist(self.messages_at(address).remove, WORDS_SECONDS)
@@ -121,9 +120,14 @@ class Handlers:
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
         await self._service.context.services.leave(PLATFORM, server, channels)
 
-    async def respond(self, response: Response, messages: AnswerMessages, who: Who) -> None:
-        """Show words, or an answer to its end. Raises what its events raise."""
+    async def respond(
+        self, response: Response, messages: AnswerMessages, who: Who, meant: str = ""
+    ) -> None:
+        """Show words, or an answer to its end; `meant` is the message that they are about. Raises what
+        its events raise."""
         if isinstance(response, Reply):
+            if response.deletes:
+                await self._delete(response.deletes, replace(messages.address, shown=meant))
             await self._say(response, messages, who)
             return
         live = DiscordAnswer(self._service, messages, self._pace(messages), who)
@@ -135,17 +139,18 @@ class Handlers:
         if said is not None:
             await self._say(said, messages, who)
             return
-        if len(messages.sent) > 1:
-            self._messages[messages.job] = messages.sent
+        self._messages[messages.job] = messages.sent
         token = messages.address.token and messages.token_serves
         if (who.alone or token) and (invited := await live.invitation()):
             address = replace(messages.address, shown="", asked="", parts=0, secret=not who.alone)
             await self._say(invited, self.messages_at(address), who)
 
-    async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
+    async def _answer(
+        self, text: str, who: Who, messages: AnswerMessages, replied: str = ""
+    ) -> None:
         try:
             reply = await self._service.say(await self._service.read(text, who.locale), who)
-            await self.respond(reply, messages, who)
+            await self.respond(reply, messages, who, replied)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 

@@ -48,7 +48,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
         case Verb.CANCEL:
             return _stopped(await context.engine.cancel(press.job), who, private=True)
         case Verb.DELETE:
-            return await _delete(context, answer, who)
+            return await _delete(context, press.job, answer, who)
         case Verb.REPORT:
             return await report(context, press.argument, replace(who, reply_to=press.job))
         case Verb.ORIGINAL:
@@ -141,13 +141,13 @@ def _styles(context: Context, press: Press, answer: Answer, who: Who) -> Reply:
     return Reply(words("talk.which_style", who.locale), private=True, ask=ask)
 
 
-async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
+async def _delete(context: Context, job: str, answer: Answer | None, who: Who) -> Reply:
     if answer is not None and answer.state not in FINAL_STATES:
         await context.engine.cancel(answer.job.id)
         await context.deliveries.lost(answer.job.id)
     if answer is not None and (answer.request.asker or answer.spot):
         await context.services.feedback.hide(answer.job.id)  # what still comes is not kept either
-    return Reply(words("talk.deleted", who.locale), private=True, deletes=True)
+    return Reply(words("talk.deleted", who.locale), private=True, deletes=job)
 
 
 async def _original(context: Context, job: str, who: Who) -> Reply:
@@ -178,4 +178,4 @@ async def report(context: Context, reason: str, who: Who) -> Reply:
     if unknown or not 0 < context.settings.reports_to_hide <= count:
         return Reply(words("talk.reported", who.locale), private=True)
     await context.services.feedback.hide(job)
-    return Reply(words("talk.reported_hidden", who.locale), private=True, deletes=True)
+    return Reply(words("talk.reported_hidden", who.locale), private=True, deletes=job)

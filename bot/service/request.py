@@ -60,12 +60,12 @@ class Reply:
     """A reply in words, at once.
 
     `private`: only its asker should see it. `ask` are the answers to choose from. `pictures` are the
-    original files, `files` others, by name. `deletes`: the message that was pressed on goes; `replaces`:
-    this stands in its place (`caption`: below the picture that it holds). `start` is the command that
-    asks for it in a private chat. `rows` are more choices, in rows of their own. `literal`: it holds
-    words of models or people, in which no markup counts. `receipt` is given back by the client: to
-    ChatService.arrived once this is shown, to ChatService.missed when it cannot be. `typed`: it is
-    answered by typing.
+    original files, `files` others, by name. `deletes`: the job whose messages go; `replaces`: this
+    stands in the place of what was pressed on (`caption`: below the picture that it holds). `start` is
+    the command that asks for it in a private chat. `rows` are more choices, in rows of their own.
+    `literal`: it holds words of models or people, in which no markup counts. `receipt` is given back
+    by the client: to ChatService.arrived once this is shown, to ChatService.missed when it cannot be.
+    `typed`: it is answered by typing.
     """
 
     text: str
@@ -73,7 +73,7 @@ class Reply:
     ask: tuple[Button, ...] = ()
     pictures: tuple[Picture, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
-    deletes: bool = False
+    deletes: str = ""
     replaces: bool = False
     start: str = ""
     rows: Rows = ()

@@ -98,9 +98,10 @@ class Handlers:
         said = await self._answer(response, who, heard)
         if said is not None:
             alone = isinstance(command, Simple) and command.name in ALONE and not heard.unnamed
+            if said.deletes:
+                replied = heard.replied if who.reply_to else 0
+                await self._delete(heard.place, replied, said.deletes)
             await self._say(replace(said, private=said.private and alone), heard)
-            if said.deletes and heard.replied:
-                await self._delete(heard.place, heard.replied, who.reply_to)
 
     async def _first_of(self, heard: TextUpdate, accepted: Accepted) -> bool:
         """Say whether this message speaks for its album: the first with words, else the first."""
@@ -161,9 +162,9 @@ class Handlers:
         else:
             await self._service.arrived(said.receipt)
 
-    async def _delete(self, place: Place, message: int, job: str | None) -> bool:
-        known = self._messages.pop(job or "", [])
-        return all([await self._sender.delete(place, m) for m in {message, *known}])
+    async def _delete(self, place: Place, message: int, job: str) -> bool:
+        known = self._messages.pop(job, [])
+        return all([await self._sender.delete(place, m) for m in {message, *known} - {0}])
 
     async def _answer(self, response: Response, who: Who, asked: Asked) -> Reply | None:
         """Show an answer to its end, and what the study asks after it; give words back."""
