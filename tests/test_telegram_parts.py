@@ -80,6 +80,12 @@ def test_in_a_group_only_what_is_addressed_to_the_bot_is_heard(text, said):
     assert addressed(text, "AnyBot", KNOWN, to_me=False) == said
 
 
+@pytest.mark.parametrize("text", ["/story@OtherBot Hm.", "/start@OtherBot", "/roll 3", "/"])
+def test_a_command_for_others_is_left_to_them_where_all_else_is_overheard(text):
+    assert read(message("what a day"), ME, KNOWN).overheard
+    assert read(message(text), ME, KNOWN) is None
+
+
 def test_a_reply_to_an_answer_names_its_job():
     heard = read(message("and then?", reply_to_message=ANSWER), ME, KNOWN)
     assert heard.text == "and then?"

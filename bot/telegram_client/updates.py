@@ -241,6 +241,8 @@ def _heard(message: _Message, me: User, commands: frozenset[str]) -> TextUpdate 
     if not whole and not (message.media and message.place.private):
         return None
     text = whole if message.place.private else addressed(whole, me.username, commands, to_me=to_me)
+    if text is None and whole.startswith("/"):
+        return None  # the others' command, also where all else is overheard
     return TextUpdate(
         place=message.place,
         message=message.message_id,
