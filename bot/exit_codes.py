@@ -67,7 +67,7 @@ def faults() -> Iterator[None]:
         raise typer.Exit(0) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(STOPPED) from None
-    except typer.Exit:
+    except (typer.Exit, typer.Abort):
         raise
     except Exception:
         log.exception("stopped")

@@ -253,6 +253,13 @@ def test_experts_are_listed_with_what_is_present() -> None:
         assert words in done.stdout.decode()
 
 
+def test_a_no_is_no_fault_of_ours(home) -> None:
+    (home / "experts" / "mine").mkdir(parents=True)
+    done = pastiche("experts", "remove", "mine", stdin="n\n")
+    assert (done.returncode, (home / "experts" / "mine").exists()) == (1, True)
+    assert b"Aborted" in done.stderr and b"wrong" not in done.stderr
+
+
 def test_db_upgrade_and_current_agree() -> None:
     assert b"none yet" in pastiche("db", "current").stdout
     assert pastiche("db", "upgrade").returncode == 0
