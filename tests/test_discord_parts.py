@@ -28,7 +28,7 @@ from PIL import Image
 from bot.clients.pacing import Vanished
 from bot.discord_client import rendering
 from bot.discord_client.commands import Words, build, matching
-from bot.discord_client.errors import insist
+from bot.discord_client.errors import PASSING, insist
 from bot.discord_client.gateway import Connection, point
 from bot.discord_client.identity import TOKEN_SECONDS, Address
 from bot.discord_client.messages import AnswerMessages
@@ -223,6 +223,17 @@ async def test_sent_twice_after_a_crash_it_stands_there_once(
         await post.show(Part(text="One."))
         await post.add(Part(text="Two."), 1)
     assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["One.", "Two."]
+
+
+async def test_an_answer_takes_the_place_of_a_draft_that_came_without_our_knowing(
+    discord_there: DiscordServer, client: discord.Client
+) -> None:
+    discord_there.fail("POST", "/messages", status=None, effective=True)
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, new_id())
+    with pytest.raises(PASSING):
+        await post.show(Part(text="-# writing"))
+    await post.show(Part(text="It rained."))
+    assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["It rained."]
 
 
 async def test_a_deleted_message_is_not_written_again(

@@ -150,6 +150,8 @@ class AnswerMessages:
             else:
                 made = await self._send_in_channel(part, self._place)
                 self._note(made.id, first=True)
+                if made.content.strip() != part.text.strip():  # by its nonce, a draft thought lost
+                    await made.edit(**self._edited(part))
         self._files = part.files
 
     async def _send_in_channel(self, part: Part, number: int) -> discord.Message:
