@@ -248,6 +248,18 @@ async def test_an_answer_that_enough_report_goes_however_they_say_it(
     assert not answers[0].deleted and not answers[1].deleted
 
 
+async def test_who_takes_no_direct_messages_is_told_so_where_they_asked(
+    people: People, discord: DiscordServer
+) -> None:
+    discord.closed.add(discord.private(BOB))
+    asked = await people.say("@bot /privacy", by=BOB)
+    said = await discord.wait(
+        lambda: [m for m in discord.in_channel(CHANNEL) if m.reply_to == asked.id]
+    )
+    discord.closed.clear()
+    assert "direct messages" in said[0].content and "72 hours" not in said[0].content
+
+
 async def test_a_thread_is_talked_on_where_operator_and_manager_say_so(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -9,7 +9,7 @@ import discord
 
 from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished, why
 from bot.discord_client import rendering
-from bot.discord_client.errors import PASSING, Expired, Refused, insist
+from bot.discord_client.errors import PASSING, Expired, Forbidden, Refused, insist
 from bot.discord_client.identity import (
     PLATFORM,
     Address,
@@ -166,13 +166,13 @@ class Handlers:
 
     async def _say(self, said: Reply, messages: AnswerMessages, who: Who) -> None:
         """Show a reply in words; a private one where only the asker sees it."""
+        here = messages.address
+        aside = said.private and not (said.replaces or here.secret or who.alone)
         try:
-            aside = said.private and not said.replaces
-            if aside and not messages.address.secret and not who.alone:
-                if messages.address.token and messages.address.shown:
+            if aside:
+                if here.token and here.shown:
                     await insist(messages.remove, WORDS_SECONDS)
-                there = replace(messages.address, shown="", asked="", secret=True)
-                messages = self.messages_at(there)
+                messages = self.messages_at(replace(here, shown="", asked="", secret=True))
             files = said.files
             if said.pictures:
                 limit = messages.address.limit
@@ -186,6 +186,9 @@ class Handlers:
         except (Vanished, TooFast, *PASSING) as error:
             log.info("a reply has nowhere to go", extra={"why": why(error)})
             await self._service.missed(said.receipt)
+            if aside and not here.token and isinstance(error, Forbidden):
+                unheard = Reply(words("discord.open_private", who.locale))
+                await self._say(unheard, self.messages_at(here), who)
         else:
             await self._service.arrived(said.receipt)
 
