@@ -270,7 +270,8 @@ async def test_a_thread_is_talked_on_where_operator_and_manager_say_so(
         await program.start()
         people = People(discord)
         before = await people.say("Nobody asked.", at=THREAD)
-        await told(await people.slash("settings", text="talk on", at=THREAD, by=OWNER), discord)
+        on = await people.slash("settings", text="talk on", at=THREAD, by=OWNER)
+        assert "every message" in (await told(on, discord)).content
         seen = await people.say("", at=THREAD, files=(("a.png", PNG),))
         asked = await people.say("It rained on the moor.", at=THREAD)
 

@@ -56,6 +56,14 @@ def test_every_shipped_expert_is_told_in_italian(registry) -> None:
     assert registry["newsroom"].said("title", "fr") == "a news report"
 
 
+@pytest.mark.parametrize(("language", "every"), [("en", "every message"), ("it", "ogni messaggio")])
+def test_that_every_message_is_a_request_is_said_wherever_it_is_spoken_of(
+    language: str, every: str
+) -> None:
+    for key in ("privacy.text", "talk.settings_shown", "talk.settings_talk_on"):
+        assert every in table(language)[key.split(".")[0]][key.split(".")[1]], key
+
+
 def test_an_unknown_language_or_a_missing_word_is_english() -> None:
     assert language_of("pt-BR") == "en"
     assert words("moderation.output", "xx") == words("moderation.output")
