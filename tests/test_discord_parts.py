@@ -210,7 +210,7 @@ async def test_a_closed_channel_is_told_privately_with_who_can_open_it(
     post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
     await post.show(Part(text="It rained."))
     told = [m.content for m in discord_there.in_channel(discord_there.private(ALICE))]
-    assert told[1:] == ["It rained."] and f"<#{CHANNEL}>" in told[0] and "Send Messages" in told[0]
+    assert told[1:] == ["It rained."] and f"<#{CHANNEL}>" in told[0] and "in Threads" in told[0]
 
 
 async def test_sent_twice_after_a_crash_it_stands_there_once(
