@@ -233,6 +233,13 @@ async def test_what_asks_back_needs_a_chat(typed: Terminal, text: str) -> None:
         await typed.ask(text)
 
 
+async def test_a_list_asks_nothing_back_though_it_offers_more(typed: Terminal) -> None:
+    await typed("It rained.")
+    await typed("/again")
+    for text in ("/stories", "/story tree"):
+        assert await typed.ask(text) == 0
+
+
 async def test_a_colon_after_a_style_is_no_part_of_its_name(
     typed: Terminal, capsys: pytest.CaptureFixture[str]
 ) -> None:

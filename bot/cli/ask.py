@@ -16,7 +16,7 @@ from bot.cli.programs import prepare_bases
 from bot.exit_codes import STOPPED, logged
 from bot.locales import words
 from bot.messages.draft import Draft, fold
-from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
+from bot.messages.grammar import OF_STORIES, Again, Command, Compare, Continue, Generate, parse
 from bot.messages.normalise import MAX_TEXT, too_long
 from bot.messages.options import NAMES, Options, checked
 from bot.messages.wording import AI_LINE
@@ -133,7 +133,8 @@ async def ask(command: Command, typed: str, there: "TerminalSession", *, as_json
         console = Console()
         notes = console if console.is_terminal else Console(stderr=True)
         draft, said = await answer(asking, there, Screen(console=console, notes=notes))
-    if said is not None and said.choices:
+    offering = getattr(command, "name", "") in ("stories", *OF_STORIES)  # more, and asking nothing
+    if said is not None and said.choices and not offering:
         raise CommandError(words("terminal.ask_back"))
     return STOPPED if isinstance(draft.final, Cancelled) else code_of(draft, said)
 
