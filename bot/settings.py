@@ -22,7 +22,7 @@ GONE = {  # settings of older versions, and what to do without them
 
 
 class PlatformSettings(BaseSettings):
-    """Read once in `main`, passed down. A quota of 0 means no limit."""
+    """Read once in `main`, passed down. A burst of 0 means no limit."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -38,9 +38,9 @@ class PlatformSettings(BaseSettings):
     contact: str = Field(default="", validation_alias="PASTICHE_CONTACT")
     image_check: str = Field(default="", validation_alias="PASTICHE_IMAGE_CHECK")
     asker_burst: float = Field(default=30, ge=0, validation_alias="PASTICHE_ASKER_BURST")
-    asker_hourly: float = Field(default=60, ge=0, validation_alias="PASTICHE_ASKER_HOURLY")
+    asker_hourly: float = Field(default=60, gt=0, validation_alias="PASTICHE_ASKER_HOURLY")
     place_burst: float = Field(default=120, ge=0, validation_alias="PASTICHE_PLACE_BURST")
-    place_hourly: float = Field(default=300, ge=0, validation_alias="PASTICHE_PLACE_HOURLY")
+    place_hourly: float = Field(default=300, gt=0, validation_alias="PASTICHE_PLACE_HOURLY")
     asker_waiting: int = Field(default=4, ge=0, validation_alias="PASTICHE_ASKER_WAITING")
     reports_to_hide: int = Field(default=2, ge=0, validation_alias="PASTICHE_REPORTS_TO_HIDE")
     picture_cost: float = Field(default=5, ge=0, validation_alias="PASTICHE_PICTURE_COST")

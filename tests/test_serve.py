@@ -211,6 +211,12 @@ def test_a_wrong_operator_is_named_in_words(monkeypatch) -> None:
         read_platform_settings()
 
 
+def test_a_bucket_that_never_fills_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("PASTICHE_PLACE_HOURLY", "0")
+    with pytest.raises(SetupError, match="PASTICHE_PLACE_HOURLY: Input should be greater than 0"):
+        read_platform_settings()
+
+
 def test_no_token_shows_in_a_repr() -> None:
     assert "a.b.c" not in repr(PLATFORMS)
 
