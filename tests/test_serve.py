@@ -183,6 +183,7 @@ def test_without_a_token_it_says_what_to_set() -> None:
     done = pastiche("serve", timeout=60)
     assert done.returncode == 1
     assert b"DISCORD_TOKEN or TELEGRAM_TOKEN" in done.stderr
+    assert b"docs/discord.md and docs/telegram.md say" in done.stderr
     assert b"Traceback" not in done.stderr
 
 

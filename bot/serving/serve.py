@@ -60,7 +60,7 @@ def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dic
         names = " and ".join(f"{n.upper()}_TOKEN" for n in missing)
         raise SetupError(
             f"Set {names or 'DISCORD_TOKEN or TELEGRAM_TOKEN'} to the token that the platform gave "
-            "you; the README says step by step where to get one."
+            "you; docs/discord.md and docs/telegram.md say step by step where to get one."
         )
     return {name: resolve_name(CLIENTS[name]) for name in wanted}
 
