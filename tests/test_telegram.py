@@ -56,6 +56,7 @@ async def test_menus_differ_by_chat_and_language(server):
     italian = {c["command"]: c for c in server.commands[("all_private_chats", "it")]}
     assert {"start", "story", "news", "jewel", "help", "privacy", "forget"} <= english.keys()
     assert "start" not in {c["command"] for c in server.commands[("all_group_chats", "")]}
+    assert "stories" in english
     managers = server.commands[("all_chat_administrators", "")]
     assert "settings" in {c["command"] for c in managers}
     assert italian["story"]["description"] != english["story"]["description"]

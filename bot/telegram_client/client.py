@@ -32,7 +32,7 @@ REFUSED = (
 )
 EVERYWHERE = (
     "continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy", "compare",
-    "guess", "note",
+    "guess", "note", "stories",
 )  # fmt: skip
 PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)
