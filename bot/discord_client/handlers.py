@@ -75,34 +75,35 @@ class Handlers:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
                 job = await self._service.context.services.outbox.job_of(PLATFORM, name)
                 who = replace(who, reply_to=job)
+                messages.meant = str(message.reference.message_id) if job else ""
         except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, messages, who)
             return
         if who.reply_to and not said.startswith("/"):
             said = f"/continue {said}"
-        replied = str(message.reference.message_id) if message.reference and who.reply_to else ""
-        await self._answer(said, who, messages, replied)
+        await self._answer(said, who, messages)
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
         if not (self._new(interaction.id) and await acknowledged(interaction)):
             return
         address = address_of(interaction)
         who, messages = who_pressed(interaction, address), self.messages_at(address)
+        messages.meant = ORIGINAL
         try:
             reply = await self._service.press(press, who)
             if isinstance(reply, Reply) and reply.replaces:  # a form goes on where it stands
                 messages = self.messages_at(replace(address, shown=ORIGINAL, secret=True))
-            await self.respond(reply, messages, who, ORIGINAL)
+            await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 
-    async def _delete(self, job: str, at: Address) -> None:
-        """Delete the message shown at the address, if any, and the answer's as far as known."""
-        addresses = [at] if at.shown else []
+    async def _delete(self, job: str, messages: AnswerMessages) -> None:
+        """Delete the message that is meant, if any, and the answer's others as far as known."""
+        addresses = [replace(messages.address, shown=messages.meant)] if messages.meant else []
         for name in self._messages.pop(job, []):
             channel, _, message = name.partition(":")
-            addresses.append(replace(at, token="", channel=channel, shown=message))
+            addresses.append(replace(messages.address, token="", channel=channel, shown=message))
         for address in addresses:
             try:
                 await insist(self.messages_at(address).remove, WORDS_SECONDS)
@@ -120,14 +121,11 @@ class Handlers:
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
         await self._service.context.services.leave(PLATFORM, server, channels)
 
-    async def respond(
-        self, response: Response, messages: AnswerMessages, who: Who, meant: str = ""
-    ) -> None:
-        """Show words, or an answer to its end; `meant` is the message that they are about. Raises what
-        its events raise."""
+    async def respond(self, response: Response, messages: AnswerMessages, who: Who) -> None:
+        """Show words, or an answer to its end. Raises what its events raise."""
         if isinstance(response, Reply):
             if response.deletes:
-                await self._delete(response.deletes, replace(messages.address, shown=meant))
+                await self._delete(response.deletes, messages)
             await self._say(response, messages, who)
             return
         live = DiscordAnswer(self._service, messages, self._pace(messages), who)
@@ -145,12 +143,10 @@ class Handlers:
             address = replace(messages.address, shown="", asked="", parts=0, secret=not who.alone)
             await self._say(invited, self.messages_at(address), who)
 
-    async def _answer(
-        self, text: str, who: Who, messages: AnswerMessages, replied: str = ""
-    ) -> None:
+    async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
         try:
             reply = await self._service.say(await self._service.read(text, who.locale), who)
-            await self.respond(reply, messages, who, replied)
+            await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 

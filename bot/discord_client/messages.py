@@ -43,6 +43,7 @@ class AnswerMessages:
         self.address = address
         self.job = job
         self.sent: list[str] = []  # "channel:message"
+        self.meant = ""  # the message of ours that was pressed on or replied to
         self.client = client
         self._clock = clock
         self._files: tuple[tuple[str, bytes], ...] = ()
