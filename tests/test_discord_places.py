@@ -252,9 +252,9 @@ async def test_who_takes_no_direct_messages_is_told_so_where_they_asked(
     people: People, discord: DiscordServer
 ) -> None:
     discord.closed.add(discord.private(BOB))
-    asked = await people.say("@bot /privacy", by=BOB)
+    asked = await people.say("@bot /privacy", by=BOB, at=ELSEWHERE)
     said = await discord.wait(
-        lambda: [m for m in discord.in_channel(CHANNEL) if m.reply_to == asked.id]
+        lambda: [m for m in discord.in_channel(ELSEWHERE) if m.reply_to == asked.id]
     )
     discord.closed.clear()
     assert "direct messages" in said[0].content and "72 hours" not in said[0].content
