@@ -1,16 +1,19 @@
 """The record: what is written, what is sealed, what is refused."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from looking import every_byte, look
 
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
 from engine.events import Cancelled, Failed, Finished
 from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.tables import JobRow
 from engine.plan.cards import Registry
 from engine.plan.job import Job, Request
 from engine.plan.router import route
@@ -123,6 +126,31 @@ async def test_the_same_person_is_one_asker_and_places_do_not_mix(
     last = await ledger.last_answer("terminal", "user-4711", "place-4712")
     assert last is not None and last.request.text == CANARY
     assert await ledger.last_answer("terminal", "nobody", "another") is None
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])  # whoever ends a task asks again
+async def test_a_write_that_is_cancelled_while_it_reads_is_undone_and_locks_nobody_out(
+    ledger, accepted, times
+) -> None:
+    async def broken_off() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def cancel(more: int) -> None:
+            task.cancel()
+            if more:  # once the one before has arrived
+                loop.call_soon(loop.call_soon, cancel, more - 1)
+
+        async with ledger.writing() as connection:
+            await connection.execute(sa.update(JobRow).values(error="half"))
+            sa.event.listen(
+                connection.sync_connection, "before_cursor_execute", lambda *_: cancel(times - 1)
+            )
+            await connection.scalar(sa.select(JobRow.state))
+
+    with pytest.raises(asyncio.CancelledError) as held:  # and with it the frames and their cursor
+        await asyncio.create_task(broken_off())
+    assert await ledger.change(sa.update(JobRow).values(alone=True)) == 1, held
+    assert await ledger.scalar(sa.select(JobRow.error)) is None
 
 
 @pytest.mark.databases("sqlite")

@@ -74,6 +74,8 @@ class LedgerFile:
         )
         sa.event.listen(database.sync_engine, "connect", _set_pragmas)
         sa.event.listen(database.sync_engine, "begin", _begin)
+        # a connection that is closed keeps its transaction while something refers to its cursor
+        sa.event.listen(database.sync_engine, "invalidate", lambda broken, *_: broken.rollback())
         return database
 
 
