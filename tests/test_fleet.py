@@ -123,6 +123,22 @@ async def test_what_a_leaving_bot_had_in_hand_is_due_at_once(ledger, owed) -> No
     assert [debt.job for debt in await two.due("telegram")] == [job]
 
 
+async def test_a_pause_that_a_platform_asked_for_outlasts_the_bot_that_was_told(
+    ledger, owed
+) -> None:
+    one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
+    now, job = time.time(), await owed()
+    await one.sending(job)
+    await one.undelivered(job, 3600)
+    await one.hold([job])  # it may still be in the list of what is in hand
+    await one.let_go()
+    ledger.clock = lambda: now + 3500
+    assert await two.due("telegram") == []
+    assert not await two.claim(job)
+    ledger.clock = lambda: now + 3700
+    assert [debt.job for debt in await two.due("telegram")] == [job]
+
+
 async def test_no_debt_is_claimed_where_another_bot_is_sending(ledger, owed) -> None:
     one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
     now = time.time()

@@ -69,11 +69,9 @@ class Outbox:
         if not (self.shared and jobs):
             return
         now = self._database.clock()
-        ours = sa.or_(Delivery.sender.is_(None), Delivery.sender == self.sender, _due(now))
-        until = now + HOLD_SECONDS
-        await self._change(
-            Delivery.job_id.in_(jobs), WAITING, ours, sender=self.sender, due_at=until
-        )
+        ours = sa.or_(Delivery.sender == self.sender, _due(now))
+        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        await self._change(Delivery.job_id.in_(jobs), WAITING, ours, **values)
 
     @lasting
     async def claim(self, job: str) -> bool:
@@ -115,8 +113,8 @@ class Outbox:
             if tries is None:
                 return False
             state = "owed" if tries + 1 < GIVE_UP_TRIES else "lost"
-            wait = max(seconds, min(LONGEST_WAIT, 15.0 * 2**tries))
-            values = {"state": state, "tries": tries + 1, "due_at": self._database.clock() + wait}
+            due_at = self._database.clock() + max(seconds, min(LONGEST_WAIT, 15.0 * 2**tries))
+            values = {"state": state, "tries": tries + 1, "sender": None, "due_at": due_at}
             await connection.execute(sa.update(Delivery).where(_open(job)).values(values))
             if state == "lost":
                 await erase_private(self._database, connection, [job])
