@@ -28,6 +28,7 @@ from engine.queues.postgres.notifications import (
     read_event,
 )
 from engine.queues.postgres.queue import PostgresQueue
+from engine.queues.postgres.tables import Ticket
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.vault import Vault
 from engine.workers.fingerprint import BASE_LETTERS, fingerprint_of, safe
@@ -133,6 +134,32 @@ async def test_a_ticket_that_somebody_holds_keeps_no_other_waiting(ask, ledger, 
         claim = await asyncio.wait_for(Claims(ledger).claim(1, queues), 30)
         assert claim is not None and claim[0].job.id == free
     assert await Claims(ledger).claim(1, queues) is not None
+
+
+@pytest.mark.parametrize(
+    ("way", "at"),
+    [
+        ("cancel", "LOCK TABLE workers"),  # before it looks who has the job
+        ("drop", "LOCK TABLE workers"),
+        ("drop", "SELECT"),  # as it takes the ticket away
+    ],
+)
+async def test_what_is_ended_while_it_is_handed_back_is_ended(ask, ledger, engine, way, at) -> None:
+    asked = await ask()
+    job = asked.events[0].job
+    claims = Claims(ledger)
+    assert await claims.claim(1, engine.queue._fingerprint.of_medium("text")) is not None
+    async with ledger.writing() as leaving:
+        await leaving.execute(sa.text(at))
+        await claims.release(leaving, Ticket.worker == 1)
+        ending = asyncio.create_task(getattr(engine.queue, way)(job))
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        async with asyncio.timeout(60):
+            while not await every(ledger, f"{waits} AND datname = current_database()"):
+                await asyncio.sleep(0.01)
+    assert await ending
+    assert (await asked.end()).attempt == 2
+    assert await every(ledger, "SELECT job_id FROM tickets") == []
 
 
 async def test_one_request_beside_a_flood_comes_next(ask, worker_host, settings) -> None:

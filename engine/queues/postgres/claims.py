@@ -105,23 +105,21 @@ class Claims:
         """Beside a final answer: delete the ticket; refuse it if the worker has the ticket no more."""
 
         async def beside(connection: AsyncConnection) -> bool:
-            mine = sa.and_(
-                Ticket.worker == worker, JobRow.id == Ticket.job_id, JobRow.attempt == event.attempt
-            )
-            return await self.remove(connection, event.job, mine)
+            return await self.remove(connection, event, Ticket.worker == worker)
 
         return beside
 
     async def remove(
-        self, connection: AsyncConnection, job: str, if_: sa.ColumnElement[bool]
+        self, connection: AsyncConnection, event: Final, if_: sa.ColumnElement[bool]
     ) -> bool:
-        gone = sa.delete(Ticket).where(Ticket.job_id == job, if_).returning(Ticket.reply_to)
-        ticket = (await connection.execute(gone)).one_or_none()
+        same = JobRow.id == Ticket.job_id, JobRow.attempt == event.attempt  # a later one needs it
+        gone = sa.delete(Ticket).where(Ticket.job_id == event.job, *same, if_)
+        ticket = (await connection.execute(gone.returning(Ticket.reply_to))).one_or_none()
         if ticket is None:
             return False
-        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == job))
+        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == event.job))
         if ticket.reply_to:
-            await notify(connection, ticket.reply_to, f"F {job}")
+            await notify(connection, ticket.reply_to, f"F {event.job}")
         return True
 
     def holding(self, worker: int, job: str, words: str | None = None) -> Beside:

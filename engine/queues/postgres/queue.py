@@ -156,12 +156,10 @@ class PostgresQueue:
     async def cancel(self, job: str) -> bool:
         """End it at once while it waits; tell its worker while it runs. False: it is over."""
         for _ in range(3):  # it may begin, or be handed back, in between
-            attempt = await self._attempt(job)
-            if attempt is None:
+            if (attempt := await self._attempt(job)) is None:
                 return False
-            if await self._end(Cancelled(job=job, attempt=attempt), Ticket.worker.is_(None)):
-                return True
-            if await self._ask_to_stop(job):
+            cancelled = Cancelled(job=job, attempt=attempt)
+            if await self._end(cancelled, Ticket.worker.is_(None)) or await self._ask_to_stop(job):
                 return True
         return False
 
@@ -181,10 +179,13 @@ class PostgresQueue:
 
     async def drop(self, job: str) -> bool:
         """End it, whoever has it: the worker that has it finds its ticket gone."""
-        if (attempt := await self._attempt(job)) is None:
-            return await self._admin.bury(job)
-        failed = Failed(job=job, attempt=attempt, message=KIND_SENTENCE, reason=TAKEN_OUT)
-        return await self._end(failed, sa.true()) or await self._admin.bury(job)
+        for _ in range(3):  # as in `cancel`
+            if (attempt := await self._attempt(job)) is None:
+                break
+            failed = Failed(job=job, attempt=attempt, message=KIND_SENTENCE, reason=TAKEN_OUT)
+            if await self._end(failed, sa.true()):
+                return True
+        return await self._admin.bury(job)
 
     async def _stuck(self, job: str) -> bool:
         async with self._ledger.writing() as connection:
@@ -199,7 +200,7 @@ class PostgresQueue:
     async def _end(self, event: Final, if_: sa.ColumnElement[bool]) -> bool:
         async def beside(connection: AsyncConnection) -> bool:
             await self._tell_worker(connection, event.job)
-            return await self._claims.remove(connection, event.job, if_)
+            return await self._claims.remove(connection, event, if_)
 
         return await self._ledger.finish(event, beside)
 
@@ -211,9 +212,11 @@ class PostgresQueue:
             return await self._tell_worker(connection, job)
 
     async def _tell_worker(self, connection: AsyncConnection, job: str) -> bool:
-        """Have the process whose worker has the job look at its tickets; False if none has it."""
-        mine = sa.select(WorkerRow.worker_host).join(Ticket, Ticket.worker == WorkerRow.number)
-        worker_host = await connection.scalar(mine.where(Ticket.job_id == job))
+        """Have the process whose worker has the job look at its tickets; False if none has it. Waits
+        for whoever moves the ticket: what is asked of it after that sees the job's attempt as it is."""
+        mine = sa.select(WorkerRow.worker_host).select_from(Ticket).where(Ticket.job_id == job)
+        theirs = mine.outerjoin(WorkerRow, Ticket.worker == WorkerRow.number)
+        worker_host = await connection.scalar(theirs.with_for_update(of=Ticket))
         if worker_host is not None:
             await notify(connection, worker_host_channel(worker_host), "look")
         return worker_host is not None
