@@ -6,16 +6,26 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+import sqlalchemy as sa
 from discord_server import DiscordServer
 from postgres import KEY
 from program import start, stop
 from telegram_server import TelegramServer
 
+from bot.chat import make_context
 from bot.clients.lease import LeaseLostError, while_alone
+from bot.service.service import ChatService
+from bot.serving.metrics import Running
+from bot.serving.serve import DEBTS_AT_ONCE, attend
+from bot.settings import PlatformSettings
 from engine.ledger.leases import RENEW_SECONDS, Leases
 from engine.ledger.ledger import new_id
 from engine.ledger.outbox import FRESH_SECONDS, HOLD_SECONDS, Outbox
+from engine.ledger.tables import Delivery
+from engine.moderation.chain import usual
 from engine.plan.router import route
+from engine.process.bootstrap import open_engine
+from engine.process.services import open_services
 
 pytestmark = pytest.mark.databases("postgres")
 
@@ -113,6 +123,46 @@ async def test_a_debt_is_one_bots_until_it_has_gone(ledger, owed) -> None:
     assert [debt.job for debt in await two.due("telegram")] == [job]
     claims = await asyncio.gather(two.claim(job), Outbox(ledger, "three").claim(job))
     assert sorted(claims) == [False, True]
+
+
+class Busy:
+    """A client that is still with the first debts."""
+
+    name = "telegram"
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.over.wait()
+
+    async def deliver(self, _debt) -> None:
+        await self.over.wait()
+
+
+async def test_a_debt_that_waits_for_its_turn_is_no_other_bots(settings, owed) -> None:
+    for number in range(DEBTS_AT_ONCE + 1):
+        await owed(f"{number}")
+    first = time.time() + FRESH_SECONDS + 1  # who accepted them has gone
+    async with (
+        open_engine(settings, workers=False) as core,
+        open_services(settings, clock=lambda: first) as services,
+    ):
+        platforms, client, running = PlatformSettings(), Busy(), Running()
+        talk = ChatService(make_context(core, services, usual(), platforms))
+        serving = asyncio.create_task(
+            attend(talk, platforms, {"telegram": lambda *_: client}, running)
+        )
+        async with asyncio.timeout(20):
+            while len(running.settling) <= DEBTS_AT_ONCE:
+                await asyncio.sleep(0.02)
+            first += HOLD_SECONDS / 2
+            running.came.set()  # it looks again, as it does every few seconds
+            held = sa.select(sa.func.min(Delivery.due_at))
+            while await services.ledger.scalar(held) < first + HOLD_SECONDS:
+                await asyncio.sleep(0.02)
+        client.over.set()
+        await asyncio.wait_for(serving, 60)
 
 
 async def test_what_a_leaving_bot_had_in_hand_is_due_at_once(ledger, owed) -> None:

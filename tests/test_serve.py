@@ -14,6 +14,7 @@ from program import pastiche, start, stop, wait_for
 from talking import replies_of
 
 from bot.chat import make_context
+from bot.clients.live_answer import LiveAnswer
 from bot.messages.grammar import parse
 from bot.service.delivery import Deliveries
 from bot.service.request import Who
@@ -22,7 +23,7 @@ from bot.serving.serve import attend, makers
 from bot.settings import PlatformSettings, read_platform_settings
 from engine.errors import SetupError
 from engine.events import Finished, Loading
-from engine.ledger.outbox import Debt
+from engine.ledger.outbox import Debt, Outbox
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
 from engine.process.services import open_services
@@ -126,9 +127,9 @@ async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> No
 class Counting(Deliveries):
     looks = 0
 
-    async def keep_hold(self) -> None:
+    async def keep_hold(self, *more) -> None:
         self.looks += 1
-        await super().keep_hold()
+        await super().keep_hold(*more)
 
 
 async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(talk) -> None:
@@ -141,6 +142,56 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
     assert looked.looks <= 3
     counting.context.lifecycle.stop()
     await asyncio.wait_for(serving, 60)
+
+
+class Page(LiveAnswer):
+    """A platform that shows nothing but whole answers."""
+
+    passing = (OSError,)
+    told = ""
+
+    def grow(self) -> None:
+        pass
+
+    async def finish(self, final: Finished) -> list[str]:
+        await self.sending()
+        self.told = final.text
+        return []
+
+    async def farewell(self) -> None:
+        pass
+
+
+async def told_after(talk: ChatService, meanwhile) -> str:
+    """What somebody is shown of an answer that was ready just before that."""
+    who = Who(platform="discord", asker="7", place="1", address="channel 1")
+
+    async def held_up():
+        async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    await meanwhile(event.job)
+                yield event
+
+    page = Page(talk, who)
+    await page.follow(held_up())
+    assert talk.deliveries.in_hand == 0
+    return page.told
+
+
+async def test_what_has_arrived_or_goes_out_elsewhere_is_not_sent_again(talk) -> None:
+    another = Outbox(talk.context.services.ledger, "another")
+    assert await told_after(talk, another.sending) == ""
+    assert await told_after(talk, talk.deliveries.delivered) == ""
+
+
+async def test_what_was_given_up_or_forgotten_is_shown_to_who_waits(talk) -> None:
+    assert "It rained." in await told_after(talk, talk.deliveries.lost)
+
+    async def forgotten(_job: str) -> None:
+        await talk.context.services.forget("discord", "7")
+
+    assert "It rained." in await told_after(talk, forgotten)
 
 
 @pytest.mark.databases("postgres")

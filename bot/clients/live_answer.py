@@ -29,6 +29,10 @@ Final = Finished | Failed | Cancelled
 log = logging.getLogger(__name__)
 
 
+class Settled(Exception):
+    """Say that the answer has arrived already, or that another bot sends it."""
+
+
 class LiveAnswer(ABC):
     """Follow one job from its first event to its delivery; subclasses say how that looks."""
 
@@ -111,12 +115,16 @@ class LiveAnswer(ABC):
 
     async def sending(self) -> None:
         with _noting():
-            await self.service.context.services.outbox.sending(self.draft.job)
+            if not await self.service.context.services.outbox.sending(self.draft.job):
+                raise Settled
 
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job
         try:
             messages = await self.finish(final)
+        except Settled as error:
+            log.info("an answer is not sent a second time", extra=self._facts(error))
+            self.service.deliveries.drop(job)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))
             await self.service.deliveries.lost(job, str(error))

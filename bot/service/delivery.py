@@ -1,7 +1,7 @@
 """From an answer to its arrival: what is in a client's hands, what is owed, what can never arrive."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.events import UNSERVED, Loading, Queued
@@ -76,10 +76,10 @@ class Deliveries:
         now = time.monotonic()
         return sum(t > now and job not in self._unserved for job, t in self._live.items())
 
-    async def keep_hold(self) -> None:
-        """Tell other bots on the same ledger which answers are in our hands."""
-        now = time.monotonic()
-        await self._services.outbox.hold([job for job, until in self._live.items() if until > now])
+    async def keep_hold(self, more: Iterable[str] = ()) -> None:
+        """Tell other bots on the same ledger which answers are in our hands, and that `more` are."""
+        live = [job for job, until in self._live.items() if until > time.monotonic()]
+        await self._services.outbox.hold([*more, *live])
 
     async def debts(self, platform: str) -> list["Debt"]:
         """List what is owed on a platform and in no client's hands."""

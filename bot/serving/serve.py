@@ -213,7 +213,7 @@ async def _settle(talk: ChatService, running: Running) -> None:
     outbox = talk.context.services.outbox
     async with asyncio.TaskGroup() as group:
         while wanted():
-            await _logged(_hold(talk), "the debts in hand could not be kept")
+            await _logged(_hold(talk, running), "the debts in hand could not be kept")
             for client in list(running.clients.values()):
                 if talk.context.lifecycle.draining:
                     break
@@ -229,9 +229,9 @@ async def _settle(talk: ChatService, running: Running) -> None:
             running.came.clear()
 
 
-async def _hold(talk: ChatService) -> None:
-    """Renew our hold on what we send; take over what a bot that has gone was sending."""
-    await talk.deliveries.keep_hold()
+async def _hold(talk: ChatService, running: Running) -> None:
+    """Renew our hold on what we send or shall; take over what a bot that has gone was sending."""
+    await talk.deliveries.keep_hold(running.settling)
     if talk.context.services.outbox.shared:
         await talk.context.services.outbox.recover()
 

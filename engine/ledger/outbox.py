@@ -96,13 +96,15 @@ class Outbox:
         await self._set(job, address=address)
 
     async def sending(self, job: str) -> bool:
-        """Note that it goes out; False when that is not to be: it has arrived, or another sends it."""
+        """Note that it goes out, if it is owed; False when it has arrived, or another sends it."""
         now = self._database.clock()
         taken = sa.and_(
             Delivery.state == "sending", Delivery.sender != self.sender, Delivery.due_at > now
         )
         values = {"state": "sending", "sender": self.sender, "due_at": now + SENDING_SECONDS}
-        return await self._set(job, ~sa.func.coalesce(taken, sa.false()), **values)
+        settled = Delivery.job_id == job, Delivery.state.in_(("delivered", "sending"))
+        noted = await self._set(job, ~sa.func.coalesce(taken, sa.false()), **values)
+        return noted or await self._database.scalar(sa.select(Delivery.id).where(*settled)) is None
 
     @repeated
     async def undelivered(self, job: str, seconds: float) -> bool:

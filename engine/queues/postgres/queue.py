@@ -212,8 +212,7 @@ class PostgresQueue:
             return await self._tell_worker(connection, job)
 
     async def _tell_worker(self, connection: AsyncConnection, job: str) -> bool:
-        """Have the process whose worker has the job look at its tickets; False if none has it. Waits
-        for whoever moves the ticket: what is asked of it after that sees the job's attempt as it is."""
+        """Lock the ticket, and have the process whose worker has it look; False if none has it."""
         mine = sa.select(WorkerRow.worker_host).select_from(Ticket).where(Ticket.job_id == job)
         theirs = mine.outerjoin(WorkerRow, Ticket.worker == WorkerRow.number)
         worker_host = await connection.scalar(theirs.with_for_update(of=Ticket))
