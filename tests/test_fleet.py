@@ -189,6 +189,15 @@ async def test_a_pause_that_a_platform_asked_for_outlasts_the_bot_that_was_told(
     assert [debt.job for debt in await two.due("telegram")] == [job]
 
 
+async def test_what_cannot_be_sent_is_tried_for_about_a_day(ledger, owed) -> None:
+    outbox, job = Outbox(ledger), await owed()
+    began = now = time.time()
+    ledger.clock = lambda: now
+    while await outbox.undelivered(job, 0.0):
+        now = await ledger.scalar(sa.select(Delivery.due_at))
+    assert 20 < (now - began) / 3600 < 28
+
+
 async def test_no_debt_is_claimed_where_another_bot_is_sending(ledger, owed) -> None:
     one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
     now = time.time()

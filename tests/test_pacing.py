@@ -5,7 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from bot.clients.pacing import Coalescer, Pace, Paces, TooFast, Vanished
+from bot.clients.live_answer import LiveAnswer
+from bot.clients.pacing import DEADLINE_SECONDS, Coalescer, Pace, Paces, TooFast, Vanished
+from bot.discord_client.errors import PATIENCE_SECONDS
+from bot.discord_client.live_answer import DiscordAnswer
+from bot.service.delivery import GRACE_SECONDS
+from bot.telegram_client import live_answer as telegram
+from bot.telegram_client.api import READ_SECONDS, UPLOAD_SECONDS
+from bot.telegram_client.live_answer import TelegramAnswer
+from engine.ledger.outbox import SENDING_SECONDS
 
 
 class FastClock:
@@ -82,9 +90,9 @@ async def test_what_is_seen_already_is_not_sent_again() -> None:
 
 
 async def test_a_pause_that_the_platform_asks_for_is_kept_to_the_second() -> None:
-    chat = Chat(TooFast(245))
+    chat = Chat(TooFast(110))
     await chat.coalescer().finish("the end")
-    assert chat.tried == [0, 245]
+    assert chat.tried == [0, 110]
     assert chat.texts == ["the end"]
 
 
@@ -130,6 +138,20 @@ async def test_a_lasting_fault_is_raised_when_the_deadline_has_passed() -> None:
     with pytest.raises(OSError, match="still down"):
         await chat.coalescer(deadline=60).finish("the end")
     assert chat.clock.now() <= 75
+
+
+async def test_a_lasting_fault_is_tried_no_longer_than_a_pause_would_be_slept_out() -> None:
+    chat = Chat(*[OSError("still down")] * 1000)
+    with pytest.raises(OSError, match="still down"):
+        await chat.coalescer(deadline=86_400).finish("the end", 60)
+    assert chat.clock.now() <= 60
+
+
+def test_no_answer_is_tried_for_as_long_as_it_is_kept_from_other_bots() -> None:
+    for_one_message = max(DEADLINE_SECONDS, PATIENCE_SECONDS, telegram.PATIENCE_SECONDS)
+    for_all = max(kind.try_seconds for kind in (LiveAnswer, DiscordAnswer, TelegramAnswer))
+    assert for_one_message + READ_SECONDS + UPLOAD_SECONDS < for_all < SENDING_SECONDS
+    assert SENDING_SECONDS < GRACE_SECONDS
 
 
 async def test_a_message_that_is_gone_is_not_tried_again() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from program import pastiche, start, stop, wait_for
 from talking import replies_of
 
@@ -24,6 +25,7 @@ from bot.settings import PlatformSettings, read_platform_settings
 from engine.errors import SetupError
 from engine.events import Finished, Loading
 from engine.ledger.outbox import Debt, Outbox
+from engine.ledger.tables import Delivery
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
 from engine.process.services import open_services
@@ -160,6 +162,24 @@ class Page(LiveAnswer):
 
     async def farewell(self) -> None:
         pass
+
+
+class StuckPage(Page):
+    try_seconds = 0.1
+
+    async def finish(self, final: Finished) -> list[str]:
+        await self.sending()
+        return await asyncio.sleep(
+            3600, []
+        )  # the chat's turns come so late, or uploads take so long
+
+
+async def test_an_answer_that_takes_too_long_to_go_out_is_owed_again(talk) -> None:
+    who = Who(platform="discord", asker="7", place="1", address="channel 1")
+    stuck = StuckPage(talk, who)
+    await stuck.follow(replies_of(talk, parse("It rained."), who))
+    query = sa.select(Delivery.state, Delivery.tries).where(Delivery.job_id == stuck.draft.job)
+    assert list(await talk.context.services.ledger.rows(query)) == [("owed", 1)]
 
 
 async def told_after(talk: ChatService, meanwhile) -> str:

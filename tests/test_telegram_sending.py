@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from telegram.error import InvalidToken
+from telegram.error import InvalidToken, TelegramError
 from telegram_chats import buttons
 from telegram_server import TelegramServer
 
@@ -12,7 +12,7 @@ from bot.locales import words as locale_words
 from bot.messages.buttons import Verb, button
 from bot.telegram_client.api import Api, Barred, Place, Unsure
 from bot.telegram_client.handlers import Handlers
-from bot.telegram_client.live_answer import LiveMessage
+from bot.telegram_client.live_answer import PATIENCE_SECONDS, LiveMessage
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.rendering import Photo, TextMessage
 from bot.telegram_client.update_queue import CONFLICT, poll
@@ -139,6 +139,21 @@ async def test_a_long_pause_is_not_slept_out_but_told_so_that_it_outlasts_the_pr
     with pytest.raises(TooFast):  # nor is another one tried meanwhile
         await LiveMessage(sender, ADA).finish([words("The end.")], 60)
     assert len(server.made("sendMessage")) == 1
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+async def test_no_part_of_an_answer_is_tried_for_as_long_as_it_is_kept_from_other_bots(
+    server, sender, shown
+):
+    stage = LiveMessage(sender, ADA)
+    if shown:
+        stage.show(words("writing", CANCEL))
+        await server.until(lambda: server.shown(7))
+    server.fail("sendMessage", *[500] * 200)
+    with pytest.raises(TelegramError):
+        await stage.finish([words("It"), words("rained.")], PATIENCE_SECONDS)
+    assert len(server.shown(7)) == shown
+    assert sender._overall.clock.time <= PATIENCE_SECONDS + 5
 
 
 async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):

@@ -38,6 +38,7 @@ class LiveAnswer(ABC):
 
     line_seconds = 0.0  # between two words on its place in the queue,
     place_seconds = 0.1  # and for each answer before it: all who wait share one rate limit
+    try_seconds = 270.0  # less than outbox.SENDING_SECONDS, after which another bot sends it
     passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
 
     def __init__(self, service: "ChatService", who: Who) -> None:
@@ -121,7 +122,7 @@ class LiveAnswer(ABC):
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job
         try:
-            messages = await self.finish(final)
+            messages = await within(self.try_seconds, self.finish(final))
         except Settled as error:
             log.info("an answer is not sent a second time", extra=self._facts(error))
             self.service.deliveries.drop(job)

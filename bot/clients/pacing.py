@@ -18,7 +18,7 @@ from engine.shutdown import end
 DISCORD_SECONDS = 1.1  # between edits in one channel
 TELEGRAM_SECONDS = 1.1  # between messages and edits in one private chat
 GROUP_SECONDS = 3.1  # in a Telegram group: 20 a minute
-DEADLINE_SECONDS = 600.0  # a final value is tried this long; after that it is the outbox's
+DEADLINE_SECONDS = 120.0  # a final value is tried this long, far below outbox.SENDING_SECONDS
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one again and again
 MAX_PACES = 10_000  # chats remembered
 
@@ -123,7 +123,6 @@ class Coalescer(Generic[Value]):
     ) -> None:
         self._pace = pace
         self._send = send
-        self._deadline = deadline
         self._newest: list[Value] = []  # none or one
         self._shown: list[Value] = []
         self._task: asyncio.Task[None] | None = None
@@ -137,11 +136,10 @@ class Coalescer(Generic[Value]):
             self._task = asyncio.create_task(self._run())
 
     async def finish(self, value: Value, longest: float = float("inf")) -> None:
-        """Show the last value, however long the platform takes; what is unsent before it is dropped.
-        Raises Vanished, TooFast beyond `longest` or the deadline, or after it the last fault."""
-        now = self._pace.clock.now()
-        self._until = now + self._deadline
-        self._longest = min(longest, self._deadline)
+        """Show the last value within `longest` and the deadline; what is unsent before it is dropped.
+        Raises Vanished, TooFast for a pause beyond them, or after them the last fault."""
+        self._longest = min(longest, self._longest)
+        self._until = self._pace.clock.now() + self._longest
         if self._fault is None and self._pace.held > self._longest:
             await self.cancel()
             raise TooFast(self._pace.held)

@@ -13,9 +13,9 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from bot.clients.pacing import Clock, TooFast, Vanished, backoff
+from bot.clients.pacing import DEADLINE_SECONDS, Clock, TooFast, Vanished, backoff
 
-PATIENCE_SECONDS = 600.0  # how long a call that must get through is repeated
+PATIENCE_SECONDS = DEADLINE_SECONDS  # how long a call that must get through is repeated
 HURRIED_SECONDS = 5.0  # the pause after a 429 that names none
 UNKNOWN_INTERACTION, ACKNOWLEDGED = 10062, 40060
 EXPIRED = frozenset({10015, UNKNOWN_INTERACTION, 50027})  # webhook, interaction, its token

@@ -18,7 +18,7 @@ from bot.telegram_client.api import Barred, Lost, Place, Unsure, address
 from bot.telegram_client.messages import FLOOD_SECONDS, Sender
 from bot.telegram_client.rendering import Part, Photo, TextMessage, grown, parts_of, reply_parts
 
-PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this process
+PATIENCE_SECONDS = 60.0  # a longer pause or outage is written down, and outlasts this process
 
 log = logging.getLogger(__name__)
 
@@ -145,19 +145,19 @@ class LiveMessage:
             raise
         except Lost:
             await self._sender.delete(self._place, self._message)  # it may only be unfit
-            self._message = await self._sender.deliver(self._place, first, self._reply_to)
+            self._message = await self._sender.deliver(self._place, first, self._reply_to, longest)
         except Barred:
             await self._send(self._barred(first))
-        return [self._message, *[await self._add(part) for part in rest]]
+        return [self._message, *[await self._add(part, longest) for part in rest]]
 
-    async def _add(self, part: Part) -> int:
+    async def _add(self, part: Part, longest: float) -> int:
         """Send one more message; again if it is not known to have arrived: better twice than a gap."""
         try:
-            return await self._sender.deliver(self._place, part)
+            return await self._sender.deliver(self._place, part, longest=longest)
         except Unsure:
-            return await self._sender.deliver(self._place, part)
+            return await self._sender.deliver(self._place, part, longest=longest)
         except Barred:
-            return await self._sender.deliver(self._place, self._barred(part))
+            return await self._sender.deliver(self._place, self._barred(part), longest=longest)
 
     def _barred(self, part: Part) -> TextMessage:
         """Say in a picture's or a file's place who can change that there is none. Raises Barred."""

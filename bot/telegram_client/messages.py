@@ -29,7 +29,7 @@ from bot.telegram_client.api import Api, Lost, Moved, NoThread, Place, Unchanged
 from bot.telegram_client.rendering import File, Part, Photo, TextMessage
 
 OVERALL_SECONDS = 0.04  # between any two messages: 25 a second
-FLOOD_SECONDS = 86_400.0  # penalties of hours occur; an answer waits for their end
+FLOOD_SECONDS = 86_400.0  # penalties of hours occur; words that are no answer wait for their end
 ANSWER = 200  # characters of a notice above the chat
 MANAGERS = ("creator", "administrator")
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
@@ -56,14 +56,16 @@ class Sender:
     def pace(self, place: Place) -> Pace:
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
 
-    async def deliver(self, place: Place, part: Part, reply_to: int = 0) -> int:
-        """Send it, however long that takes, once. Raises Unsure, Vanished, TooFast."""
+    async def deliver(
+        self, place: Place, part: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
+    ) -> int:
+        """Send it once, if it takes no longer. Raises Unsure, Vanished, TooFast."""
         sent: list[int] = []
 
         async def once(part: Part) -> None:
             sent.append(await self.put(place, part, reply_to))
 
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part)
+        await Coalescer(self.pace(place), once, deadline=longest).finish(part)
         return sent[-1]
 
     async def settle(self, place: Place, message: int, part: Part, *, media: bool = False) -> None:

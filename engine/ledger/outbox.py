@@ -25,9 +25,9 @@ from engine.ledger.erasure import blank_jobs, erase_private
 from engine.ledger.tables import Delivery, JobRow, RequestRow
 from engine.ledger.transactions import Database, lasting, put, repeated
 
-GIVE_UP_TRIES = 12
+GIVE_UP_TRIES = 32  # a day of them
 LONGEST_WAIT = 3600.0  # seconds between two tries
-SENDING_SECONDS = 300.0  # the longest that one answer takes to go out, a platform's pauses included
+SENDING_SECONDS = 300.0  # longer than any client tries to send an answer (LiveAnswer.try_seconds)
 HOLD_SECONDS = 60.0  # a debt is in one process's hands for so long after it last said so
 FRESH_SECONDS = 60.0  # what was just accepted is in the hands of who accepted it
 WAITING = Delivery.state.in_(("owed", "unsure"))
@@ -139,11 +139,7 @@ class Outbox:
 
     async def recover(self, gone: Collection[str] = ()) -> int:
         """Mark as unsure what senders that are `gone`, or silent too long, were sending; how many."""
-        over = sa.or_(
-            Delivery.due_at <= self._database.clock(),
-            Delivery.sender.is_(None),
-            Delivery.sender.in_(gone),
-        )
+        over = sa.or_(_due(self._database.clock()), Delivery.sender.in_(gone))
         which = (over,) if self.shared else ()
         return await self._change(Delivery.state == "sending", *which, state="unsure", due_at=None)
 
