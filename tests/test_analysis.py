@@ -16,6 +16,7 @@ from study_rows import STUDY, Rows, fill_study, opened
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study.experiments import tables as e
+from engine.study.export import analysis
 from engine.study.export.dataset import read_study
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.report.judgements import findings, judgements
@@ -154,6 +155,32 @@ async def test_every_figure_names_the_treated_arm_first(
     assert first["Walk"].startswith("written was preferred to alone in 75.0%")
     [wins] = [figure for figure in judgements(tables) if figure.name == "wins"]
     assert [row[0] for row in wins.cells] == ["love: lora over alone", "walk: written over alone"]
+
+
+async def test_what_was_shown_and_not_judged_changes_no_figure(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """Whoever stops has a pair, a passage or a text to rate on the screen."""
+    await fill_study(database, settings, 8, each=2)
+    await fill_love(database, "++-+", "....")
+    async with database.writing() as connection:
+        rows = Rows(connection, seed=5)
+        of: dict[str, Any] = {"expert": "lovecraft", "plain": False}
+        left: dict[str, Any] = {"state": "delivered", "revealed_at": None}
+        for number, kind in enumerate(("real", "generated") * 2):
+            guesser, reader = rows.person(number), rows.person(100 + number)
+            one = of | {"item": f"{number:026}", "kind": kind}
+            await rows.exposure(guesser, "guess", [one], item=one["item"], **left)
+            sides = [of | {"arm": arm} for arm in ("alone", "lora")]
+            await rows.exposure(reader, "compare", sides, experiment="love", **left)
+            await rows.exposure(reader, "rate", [one], item=one["item"], experiment="love", **left)
+    found = await told(settings, tmp_path / "out")
+    rows_out = analysis.rows_of(tmp_path / "out/trials.csv")
+    judged = list(analysis.lines([row for row in rows_out if row["scored"] == "true"]))
+    assert {f"{what} {of}": line for what, of, *line in judged} == {
+        name: pytest.approx(line, abs=1e-4) for name, line in found.items()
+    }
+    assert {"strength love: lora over alone", "d prime outside: all"} <= found.keys()
 
 
 async def test_beside_what_the_rules_leave_stands_the_result_for_everybody(

@@ -164,10 +164,11 @@ compared <- function(name, rows) {
 }
 
 trials <- read.csv(file.path(here(), "trials.csv"), colClasses = "character", na.strings = NULL)
-trials <- trials[(trials$scored == "true" | trials$state == "delivered") & trials$excluded == "", ]
+seen <- trials$kind == "single" & trials$state == "delivered" # of which nothing more is asked
+trials <- trials[(trials$scored == "true" | seen) & trials$excluded == "", ]
 for (experiment in sort(unique(trials$experiment), method = "radix")) {
   name <- if (experiment == "") "outside" else experiment
-  for (kind in c("compare", "guess", "rate", "single")) {
+  for (kind in c("compare", "guess", "single")) {
     rows <- trials[trials$experiment == experiment & trials$kind == kind, ]
     if (!nrow(rows)) next
     if (kind == "compare") compared(name, rows)

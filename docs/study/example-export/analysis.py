@@ -26,7 +26,8 @@ RIDGE = 1e-3  # keeps odds finite where all said the same
 
 def read(folder: Path) -> list[Trial]:
     rows = rows_of(folder / "trials.csv")
-    return [row for row in rows if row["scored"] == "true" or row["state"] == "delivered"]
+    seen = ("single", "delivered")  # of which nothing more is asked
+    return [row for row in rows if row["scored"] == "true" or (row["kind"], row["state"]) == seen]
 
 
 def rows_of(path: Path) -> list[Trial]:
