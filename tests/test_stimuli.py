@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,22 @@ async def test_each_stimulus_stands_at_each_place_as_often(settings, ledger) -> 
     met = [await judge(of, str(n), "pairs", 2) for n in range(6)]
     for place in (0, 1):
         assert Counter(one[place] for one in met) == {f"s{n}": 1 for n in range(6)}
+
+
+async def test_of_three_versions_a_stimulus_is_met_as_every_pair(settings, ledger) -> None:
+    """Of three stimuli every third unit meets the same one first, which shall not settle the pair."""
+    two, folder = pool("manner", 3), make_flow(settings.home, FLOW)
+    third = {"arm": "other", "text": "It rained once more on the harbour, and nobody came. " * 3}
+    items = [*two, *(item.model_copy(update=third) for item in two if item.arm == "model")]
+    (folder / "stimuli/manner.items.toml").write_text(pool_text(items))
+    of, met = await opened(settings, ledger), set[tuple[str, ...]]()
+    one, who = await enrolled(of, "1")
+    step = one.experiment.step_named("pairs")
+    for number in range(40):
+        unit = replace(one, unit=str(number), position=3 * number)
+        drawn = await of.stimuli.draw(unit, step, who, 0)
+        met.add((drawn[0].stimulus, *sorted(item.arm for item in drawn)))
+    assert len({stimulus for stimulus, *_ in met}) == 1 and len(met) == 3
 
 
 async def test_no_stimulus_is_judged_by_more_than_are_asked_for(settings, ledger) -> None:

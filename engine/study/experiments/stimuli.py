@@ -8,7 +8,6 @@ in which each stands at each place as often. Of a stimulus the version goes firs
 """
 
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -186,9 +185,8 @@ class Stimuli(StudyService):
 
 
 def _two(enrolled: "Enrolled", items: Mapping[str, Item], order: Sequence[str]) -> tuple[Item, ...]:
-    """Choose the two versions of the unit's arm; else two of all, in turn."""
+    """Choose the two versions of the unit's arm; else two of all, by chance."""
     own = [arm for arm in enrolled.arm.split(BETWEEN) if arm in items]
     if len(own) != 2:
-        pairs = list(itertools.combinations(sorted(order), 2))
-        own = list(pairs[enrolled.position % len(pairs)])
+        own = sorted(order[:2])  # whatever counts units counts stimuli, too, and would join the two
     return tuple(items[arm] for arm in own)
