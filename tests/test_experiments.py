@@ -13,15 +13,22 @@ from experimenting import agree, experiment_text, folder_of, opened, person, spo
 from program import pastiche
 
 from engine.errors import SetupError
+from engine.plan.job import Spot
 from engine.study.consent.account_links import join, new_code
+from engine.study.consent.consent import withdraw
 from engine.study.consent.participants import person_at
 from engine.study.design.checks import overlaps, warnings_of
 from engine.study.design.experiment_file import parse_experiment
+from engine.study.erasure_rules import erase
 from engine.study.experiments.eligibility import Candidate, unit_of
+from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experiment, Quota
 from engine.study.experiments.questions import Question
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Enrolment, ExperimentRow
+from engine.study.export.dataset import read_study
+from engine.study.study_services import StudyServices
+from engine.study.tables import StudyPlaceRow
 
 ASKED = '[[before]]\nid = "q"\ntext = "?"\n'
 BOTH = pytest.mark.databases("sqlite", "postgres")
@@ -208,23 +215,58 @@ async def enrol(experiments, where, unit: str = ""):
 
 
 @BOTH
-async def test_an_arm_stays_across_restarts_and_linked_accounts(settings, ledger) -> None:
+@pytest.mark.parametrize("root", ["terminal", "discord"])
+async def test_an_arm_stays_across_restarts_and_linked_accounts(settings, ledger, root) -> None:
+    """Whichever account says the other's code: that one's name stands for both."""
     settings = with_study(settings, experiment_text())
-    experiments = await opened(settings, ledger)
-    study = experiments.study
+    study = (await opened(settings, ledger)).study
     for platform in ("terminal", "discord"):
         await agree(ledger, study, platform, "1", linkage=True)
-    one = await enrol(experiments, spot())
-    there, here = study.pseudonym("terminal", "1"), study.pseudonym("discord", "1")
+
+    async def after_a_restart(where: Spot) -> Enrolled | None:
+        services = StudyServices(ledger, study, folder_of(settings).parent)
+        await services.experiments.load()
+        asking = Candidate(task="single", command="story")
+        return await services.enrolled(await person(ledger, study, where), where, asking)
+
+    one = await after_a_restart(spot())
+    names = [study.pseudonym(platform, "1") for platform in ("terminal", "discord")]
+    there, here = names if root == "terminal" else names[::-1]
     async with ledger.writing() as connection:
         code = await new_code(connection, study, there, ledger.clock())
         assert await join(connection, study, here, code, ledger.clock()) == "joined"
-    again = await opened(settings, ledger)
     assert one is not None and one.new
-    for where in (spot(), spot(platform="discord")):
-        found = await enrol(again, where)
-        assert found is not None and not found.new
-        assert (found.id, found.arm) == (one.id, one.arm)
+    found = [await after_a_restart(where) for where in (spot(), spot(platform="discord"))]
+    async with ledger.writing() as connection:
+        await erase(connection, [names[1]], standing=True)  # the other account is forgotten
+    for again in (*found, await after_a_restart(spot())):
+        assert again is not None and not again.new
+        assert (again.id, again.arm) == (one.id, one.arm)
+
+
+@BOTH
+async def test_an_arm_is_a_places_whoever_spoke_first_there_and_left(settings, ledger) -> None:
+    settings = with_study(settings, experiment_text(more='unit = "place"'))
+    experiments = await opened(settings, ledger)
+    study, found = experiments.study, []
+    place = {"place": "G", "alone": False, "server": "S", "platform": "discord"}
+    at = {"place": study.place("discord", "S"), "platform": "discord", "kind": "server"}
+    async with ledger.writing() as connection:
+        values = {"study": "pilot", "action": "on", "at": ledger.clock(), **at}
+        await connection.execute(sa.insert(StudyPlaceRow).values(values))
+    for name in ("first", "later"):
+        await agree(ledger, study, "discord", name)
+        found.append(await enrol(experiments, spot(name, **place)))
+    async with ledger.writing() as connection:
+        gone = study.pseudonym("discord", "first")
+        facts = {"platform": "discord", "channel": "private", "at": ledger.clock()}
+        assert await withdraw(connection, study, gone, facts)
+    exported = (await read_study(ledger, "pilot")).tables["enrolments"]
+    assert [row["unit_kind"] for row in exported] == ["place"]
+    async with ledger.writing() as connection:
+        await erase(connection, [gone], standing=False)
+    found.append(await enrol(experiments, spot("later", **place)))
+    assert len({one.id for one in found}) == 1
 
 
 @BOTH

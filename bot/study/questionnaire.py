@@ -96,8 +96,9 @@ class Questions:
         person = await self._services.participant(who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
-        enrolled = await study.experiments.enrolled(experiment, person.root)
-        if enrolled is None or experiment.rating is None:
+        mine = {one.experiment.id: one for one in await study.experiments.of_person(person)}
+        enrolled, running = mine.get(experiment.id), await study.experiments.running(experiment)
+        if enrolled is None or experiment.rating is None or not running:
             return await self.debriefs.offer(who)
         meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=seen.id)
         return self.show(meant, study.questionnaires.asked(enrolled, "rating")[0], who)

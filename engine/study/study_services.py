@@ -76,9 +76,8 @@ class StudyServices:
                 return flow
             return await self.flow.taking(flow, asking.task, person)
         fitting = self.experiments.fitting(spot, asking)
-        several = len(fitting) > 1 or asking.task == "flow"
-        mine = await self.experiments.of_person(person) if several else []
-        begun = {one.experiment.id for one in mine}
+        mine = await self.experiments.of_person(person)
+        begun = {one.experiment.id: one.unit for one in mine}
         ended = {one.experiment.id for one in mine if one.experiment.task == "flow"}
         ended |= await self.questionnaires.told(person)
         for experiment in sorted(fitting, key=lambda each: each.id not in begun):
@@ -88,6 +87,8 @@ class StudyServices:
             if experiment.task != "flow" and done >= experiment.exposures:
                 continue
             unit = unit_of(experiment, person, asking)
+            if experiment.unit == "person":  # its name stays, whichever account stands for all now
+                unit = begun.get(experiment.id, unit)
             found = await self.experiments.enrol(experiment, unit, person)
             if found is not None:
                 return found

@@ -22,7 +22,7 @@ from engine.study.experiments.catalogue import Catalogue
 from engine.study.experiments.eligibility import completion_code
 from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
-from engine.study.tables import set_once
+from engine.study.tables import InteractionRow, set_once
 
 FULL = "its quota was full"
 HELD_SECONDS = 86400.0  # a unit that has not come to its end holds its place so long
@@ -52,9 +52,11 @@ class Experiments(Catalogue):
     """Serve the experiments of one study: who is in which, with which arm."""
 
     async def of_person(self, person: Person) -> list[Enrolled]:
-        """List what the person, or the place, is in: the first enrolment in each experiment."""
-        row = Enrolment
+        """List what the person is in, also by places: the first enrolment in each experiment."""
+        row, asked = Enrolment, InteractionRow
+        there = asked.pseudonym.in_(person.accounts), asked.experiment == row.experiment
         mine = row.pseudonym.in_(person.accounts) | row.unit.in_((person.root, person.place))
+        mine |= row.unit.in_(sa.select(asked.place).where(*there).correlate(row))
         query = sa.select(row.__table__).where(row.study == self.study.id, mine)
         found: dict[str, Enrolled] = {}
         for one in await self.database.rows(query.order_by(row.at, row.id)):
@@ -77,18 +79,13 @@ class Experiments(Catalogue):
         stopped = row is not None and row.state != "open"
         return experiment.runs(self.database.clock()) and not stopped
 
-    async def enrolled(self, experiment: Experiment, unit: str) -> Enrolled | None:
-        async with self.database.reading() as connection:
-            row = await self._frozen(connection, experiment.id)
-            if row is None or row.state != "open":
-                return None
-            return await self._of_unit(connection, experiment, unit)
-
     @repeated
     async def enrol(self, experiment: Experiment, unit: str, person: Person) -> Enrolled | None:
         """Find the unit's arm, or draw it now. None when the experiment is stopped or full."""
-        known = await self.enrolled(experiment, unit)
-        if known is not None:
+        async with self.database.reading() as connection:
+            row = await self._frozen(connection, experiment.id)
+            known = await self._of_unit(connection, experiment, unit)
+        if known is not None and row.state == "open":
             return known
         async with self.database.writing() as connection:
             await add(connection, ExperimentRow, self._row(experiment))
@@ -159,7 +156,7 @@ class Experiments(Catalogue):
             "version_sha256": row.version_sha256,
             "unit": unit,
             "unit_kind": experiment.unit,
-            "pseudonym": person.pseudonym,
+            "pseudonym": None if experiment.unit == "place" else person.pseudonym,
             "arm": arm,
             "block": block,
             "position": row.enrolled,

@@ -39,7 +39,8 @@ def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
     works = {row["id"]: row for name in ("items", "interactions") for row in tables[name]}
     arms = {name: file.get("arms", ()) for name, file in files_of(tables).items()}
     people = [row for row in tables["enrolments"] if row["unit_kind"] == "person"]
-    units = {(row["experiment"], row["unit"]): row for row in people}
+    # the first stands, of who was in by two accounts before they were joined
+    units = {(row["experiment"], row["unit"]): row for row in reversed(people)}
     votes = grouped((row["exposure_id"], row) for row in tables["votes"])
     said: dict[str, dict[Asked, Any]] = defaultdict(dict)
     for row in tables["answers"]:
@@ -202,7 +203,7 @@ def _people(
     judged = Counter(row["pseudonym"] for row in trials if row["choice"] or row["answers"])
     for name, row in people.items():
         row |= {"interactions": asked[name], "judgements": judged[name]}
-    for row in tables["enrolments"]:
+    for row in reversed(tables["enrolments"]):
         if row["unit_kind"] == "person" and row["unit"] in people:
             done = row["completed_at"] is not None
             told = {"arm": row["arm"], "completed": done, "excluded": row["excluded"]}
