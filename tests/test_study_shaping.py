@@ -25,7 +25,7 @@ from engine.settings import Settings
 from engine.study.disclosure.k_anonymity import DEFAULT, gate
 from engine.study.disclosure.public_form import stepped
 from engine.study.disclosure.review import review_list
-from engine.study.experiments.tables import ExperimentRow, QuestionnaireAnswer
+from engine.study.experiments.tables import Enrolment, ExperimentRow, QuestionnaireAnswer
 from engine.study.export.codebook import FILES, SOURCES, columns
 from engine.study.export.export import review_study
 from engine.study.export.table_files import plain_cell, safe_cell
@@ -281,6 +281,9 @@ id = "age_group"
 text = "How old are you?"
 kind = "choice"
 choices = ["18-29", "30-59", "60 or more"]
+[quota]
+question = "age_group"
+most = { "18-29" = 9 }
 """
 
 
@@ -305,6 +308,11 @@ async def test_a_declared_answer_is_told_in_groups_of_k_people_only(
                 QuestionnaireAnswer, id=rows.id(), experiment="ages", pseudonym=name,
                 instrument="before", question="age_group", value=value, shown={}, at=rows.now,
             )  # fmt: skip
+            await rows.add(
+                Enrolment, id=rows.id(), experiment="ages", version_sha256="0" * 64, unit=name,
+                unit_kind="person", pseudonym=name, arm="all", position=number, at=rows.now,
+                stratum="60 or more" if number == 6 else value,
+            )  # fmt: skip
     await export(settings, tmp_path / "out", form="public")
     answers = {r["pseudonym"]: r["value"] for r in lines(tmp_path / "out/answers.jsonl")}
     people = {r["pseudonym"]: r["platform"] for r in lines(tmp_path / "out/interactions.jsonl")}
@@ -316,6 +324,10 @@ async def test_a_declared_answer_is_told_in_groups_of_k_people_only(
         r["pseudonym"]: r["ages.before.age_group"] for r in lines(tmp_path / "out/people.jsonl")
     }
     assert wide == answers
+    strata = {r["pseudonym"]: r["stratum"] for r in lines(tmp_path / "out/enrolments.jsonl")}
+    answers[rows.person(6)] = None  # counted by an answer that was changed afterwards
+    assert strata == answers and "18-29" in strata.values()
+    assert "60 or more" not in (tmp_path / "out/codebook.md").read_text(encoding="utf-8")
     write_study_file(settings, 'quasi_identifiers = ["age_grop"]\n')
     with pytest.raises(SetupError, match=r"no question of an experiment.*age_group"):
         await export(settings, tmp_path / "other", form="public")

@@ -20,6 +20,7 @@ from typing import Any
 
 from engine.errors import SetupError
 from engine.study.export.codebook import Row, Tables, columns, grouped
+from engine.study.export.derived_columns import files_of
 
 Values = tuple[Any, ...]
 Report = dict[str, Any]
@@ -190,7 +191,7 @@ def _suppress_echoes(tables: Tables, before: Sequence[Row], quasi: Sequence[str]
     """Suppress values in other columns from which a coarsened one could be inferred.
 
     A language stands in the consent too, and in the digest of its text; a platform in how an exposure
-    was seen; the kind of a place in `private` and `place`.
+    was seen; the kind of a place in `private` and `place`; in a stratum the answer that a quota counts.
     """
     pairs = list(zip(before, tables["interactions"], strict=True))
     active = {new["pseudonym"] for _, new in pairs}
@@ -214,3 +215,9 @@ def _suppress_echoes(tables: Tables, before: Sequence[Row], quasi: Sequence[str]
     for row in tables["exposures"]:
         if exposed("platform", row) and row["visible"]:
             row["visible"] = {k: v for k, v in row["visible"].items() if k != "platform"}
+    quotas = {name: file.get("quota", {}) for name, file in files_of(tables).items()}
+    said = {(row["pseudonym"], row["question"], row["value"]) for row in tables["answers"]}
+    for row in tables["enrolments"]:
+        asked = quotas.get(row["experiment"], {}).get("question")
+        if asked in quasi and (row["pseudonym"], asked, row["stratum"]) not in said:
+            row["stratum"] = None
