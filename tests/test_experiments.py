@@ -27,6 +27,7 @@ from engine.study.experiments.questions import Question
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Enrolment, ExperimentRow
 from engine.study.export.dataset import read_study
+from engine.study.lifecycle import destroy_key
 from engine.study.study_services import StudyServices
 from engine.study.tables import StudyPlaceRow
 
@@ -267,6 +268,18 @@ async def test_an_arm_is_a_places_whoever_spoke_first_there_and_left(settings, l
         await erase(connection, [gone], standing=False)
     found.append(await enrol(experiments, spot("later", **place)))
     assert len({one.id for one in found}) == 1
+
+
+@BOTH
+async def test_after_the_key_no_units_name_leads_to_its_row(settings, ledger) -> None:
+    settings = with_study(settings, experiment_text(more='unit = "request"'))
+    experiments = await opened(settings, ledger)
+    await agree(ledger, experiments.study, "terminal", "1")
+    made = {(await enrol(experiments, spot(), unit=f"job {n}")).id for n in range(2)}
+    await destroy_key(settings, "pilot")
+    for column, names in ((Enrolment.unit, {"job 0", "job 1"}), (Enrolment.id, made)):
+        assert len(found := set(await ledger.scalars(sa.select(column)))) == 2
+        assert found.isdisjoint(names)
 
 
 @BOTH

@@ -14,8 +14,9 @@ from talking import pressed, told
 from test_comparing import person, rows
 
 from bot.messages.buttons import Press, Verb
+from engine.errors import AskerError
 from engine.settings import Settings
-from engine.study.experiments.tables import Enrolment, Exposure
+from engine.study.experiments.tables import Enrolment, Exposure, QuestionnaireAnswer
 from engine.study.tables import InteractionRow, StudyRatingRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,14 +73,21 @@ async def test_what_goes_on_from_outside_the_study_has_no_arm(talk) -> None:
     assert "part of an experiment" not in await talk.footer(final, who)
 
 
-async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:
+async def test_a_treated_answer_is_rated_by_buttons_that_name_no_row_of_the_study(talk) -> None:
     who = person("34", "discord")
     await agree(talk, who)
     *_, final = await told(talk, "/story They sat alone in the room.", who)
     question = await talk.context.handlers.study.chat.questions.rating(final.job, who)
     assert question is not None and "How was it?" in question.text
-    [thanks] = await pressed(talk, question.rows[0][4].press, who)
+    press = question.rows[0][4].press
+    [thanks] = await pressed(talk, press, who)
     assert thanks.replaces and "Thank you" in thanks.text
+    [seen] = await rows(talk, InteractionRow, job_id=final.job)
+    [answer] = await rows(talk, QuestionnaireAnswer, instrument="rating")
+    assert answer.about == seen.id and answer.value == "5"
+    assert seen.id not in press.argument, "it stands in the chat when the key is gone"
+    with pytest.raises(AskerError, match="closed"):
+        await pressed(talk, replace(press, argument=press.argument[:-1] + "!"), who)
 
 
 async def test_the_study_keeps_a_thumb_down(talk) -> None:

@@ -231,6 +231,7 @@ async def test_every_unit_has_its_debrief_at_its_end_or_when_the_person_leaves(t
     for who in (leaver, whole, whole):
         *_, final = await told(talk, "/story It rained.", who)
         offered = await talk.invitation(who, final.job)
+        assert not await rows(talk, Enrolment, unit=final.job), "every button has the job's name"
     assert offered is not None and await talk.invitation(leaver) is None
     [end] = await pressed(talk, named(offered, "a.start"), whole)
     assert "was an experiment: chance decided which of these you met: base, lora" in end.text

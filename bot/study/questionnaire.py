@@ -1,7 +1,7 @@
 """Questionnaires in chat, one question a message, answered in place by buttons or by typing.
 
-A button holds the enrolment (or what is rated), the question's place and the choices' numbers, so that
-it works after a restart and in any process. What was about to be asked for goes on after the questions.
+A button holds the enrolment (or what is rated in a flow), the question's place, the choices' numbers and a
+rated answer's job (no row's own name), so that it works after a restart and in any process. What was about to be asked for goes on after the questions.
 """
 
 import re
@@ -100,7 +100,7 @@ class Questions:
         enrolled, running = mine.get(experiment.id), await study.experiments.running(experiment)
         if enrolled is None or experiment.rating is None or not running:
             return await self.debriefs.offer(who)
-        meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=seen.id)
+        meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=job)
         return self.show(meant, study.questionnaires.asked(enrolled, "rating")[0], who)
 
     def asks(self, who: Who, again: Callable[[Who], Awaitable[Reply]] | None = None) -> None:
@@ -161,13 +161,16 @@ class Questions:
         if meant.rates:  # who presses has it, though the platform's word may be on its way still
             await study.exposures.delivered(meant.about)
         same = last is not None and last.job == press.job and heads[0] == heads[1]
+        about = meant.about if meant.rates else await study.exposures.of_answer(meant.about)
+        if meant.about and about is None:
+            raise AskerError(words("questions.expired", who.locale))
         asked = await study.questionnaires.answer(
             meant.enrolled,
             meant.instrument,
             meant.person,
             meant.place,
             meant.choice,
-            meant.about or None,
+            about,
             typed=typed,
             seconds=max(0.0, self._services.ledger.clock() - at) if same else None,
         )

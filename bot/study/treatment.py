@@ -10,6 +10,7 @@ from bot.messages.normalise import looks_english
 from bot.service.request import Reply, Who
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
+from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate, treatment_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ async def treat(
     person = await chat.context.services.participant(who)
     if person is None:
         return None
-    asking = candidate("single", request.command, plan.expert, request.text, plan.job.id)
+    asking = candidate("single", request.command, plan.expert, request.text, new_id())
     enrolled = await study.enrolled(person, who, asking)
     if enrolled is None or not enrolled.arms:
         return None

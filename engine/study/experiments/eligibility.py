@@ -45,13 +45,7 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
 
 
 def unit_of(experiment: Experiment, person: "Person", asking: Candidate) -> str:
-    match experiment.unit:
-        case "place":
-            return person.place
-        case "request":
-            return asking.unit
-        case _:
-            return person.root
+    return {"place": person.place, "request": asking.unit}.get(experiment.unit, person.root)
 
 
 def completion_code(key: bytes, experiment: str, unit: str) -> str:

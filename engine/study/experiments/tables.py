@@ -35,7 +35,7 @@ class ExperimentRow(Table):
 
 
 class Enrolment(OfStudy, Table):
-    """A unit and its arm, for good; `unit` is a person's pseudonym, a place's, or a request's job."""
+    """A unit and its arm, for good; `unit` is a person's pseudonym, a place's, or one request's own."""
 
     __tablename__ = "enrolments"
     experiment: Mapped[str] = mapped_column(Name)
