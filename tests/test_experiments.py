@@ -20,7 +20,7 @@ from engine.study.consent.participants import person_at
 from engine.study.design.checks import overlaps, warnings_of
 from engine.study.design.experiment_file import parse_experiment
 from engine.study.erasure_rules import erase
-from engine.study.experiments.eligibility import Candidate, unit_of
+from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experiment, Quota
 from engine.study.experiments.questions import Question
@@ -211,8 +211,8 @@ def test_the_guide_names_every_key_of_an_experiment() -> None:
 async def enrol(experiments, where, unit: str = ""):
     found = await person(experiments.database, experiments.study, where)
     [experiment] = experiments.fitting(where, Candidate(task="single", command="story"))
-    chosen = unit or unit_of(experiment, found, Candidate(task="single"))
-    return await experiments.enrol(experiment, chosen, found)
+    chosen = found.place if experiment.unit == "place" else found.root
+    return await experiments.enrol(experiment, unit or chosen, found)
 
 
 @BOTH

@@ -36,6 +36,7 @@ from engine.study.experiments.tables import (
 )
 from engine.study.study import open_study, read_study_file, read_texts
 from engine.study.study_services import StudyServices
+from engine.study.tables import ConsentRow
 
 chat = pytest.mark.asyncio(loop_scope="module")
 SINGLE = Candidate(task="single", command="story")
@@ -240,6 +241,32 @@ async def test_every_unit_has_its_debrief_at_its_end_or_when_the_person_leaves(t
     assert "experiment" not in await talk.footer(final, whole), "two were all"
     [left] = await told(talk, "/withdraw", leaver)
     assert "chance decided" in left.text
+
+
+@chat
+@pytest.mark.parametrize("way", ["/withdraw", "in a group", "of an older text", "no", "/forget"])
+async def test_whoever_leaves_is_told_once_however_they_leave(talk, way: str) -> None:
+    who = somebody(f"leaves {way}", locale="nl")
+    await agree(talk, who)
+    await told(talk, "/story It rained.", who)
+    group = replace(who, alone=False, place="one that takes no part")
+    if way == "of an older text":
+        name = talk.context.services.study.study.pseudonym("terminal", who.asker)
+        changed = sa.update(ConsentRow).where(ConsentRow.pseudonym == name)
+        await talk.context.services.ledger.change(changed.values(text_sha256="0" * 64))
+    if way == "no":
+        [standing] = await told(talk, "/consent", who)
+        [form] = await pressed(talk, standing.ask[0].press, who)
+        [form] = await pressed(talk, form.ask[0].press, who)
+        [left] = await pressed(talk, form.ask[1].press, who)
+    elif way == "/forget":
+        [asked] = await told(talk, way, group)
+        [left] = await pressed(talk, asked.ask[0].press, group)
+    else:
+        [left] = await told(talk, "/withdraw", group if way == "in a group" else who)
+    assert "chance decided which of these you met: base, lora" in left.text
+    [again] = await told(talk, "/withdraw", who)
+    assert "chance decided" not in again.text
 
 
 @chat

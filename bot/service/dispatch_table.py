@@ -72,6 +72,9 @@ class ChatStudy(Protocol):
     async def stop(self, who: Who, name: str = "") -> bool:
         """Stop the comparison of that name, or the one under way; False if there is none to stop."""
 
+    async def leaving(self, who: Who) -> list[str]:
+        """Tell, while it is known, what somebody is owed to be told about what they took part in."""
+
     async def delivered(self, job: str) -> None:
         """Record that an answer has arrived."""
 

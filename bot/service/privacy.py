@@ -8,6 +8,7 @@ from ulid import ULID
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
 from bot.messages.grammar import Simple
+from bot.messages.split import joined
 from bot.service.context import Context, mark_of
 from bot.service.request import Reply, Who
 from engine.errors import AskerError, LedgerError
@@ -52,12 +53,13 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
     if await context.services.forgetting.settled(*who.account):
         try:
             chat = who.place if who.alone else ""
+            told = await context.handlers.study.leaving(who)
             done = await context.services.forget(*who.account, chat)
         except LedgerError as error:
             log.error("somebody could not be forgotten", extra={"why": str(error)})
             raise AskerError(words("talk.forget_failed", who.locale)) from error
-        told = words("talk.forget_done", who.locale, requests=done.requests)
-        if done.lost:
-            told += "\n\n" + words("study.lost", who.locale, names=", ".join(done.lost))
-        return Reply(told, private=True)
+        said = words("talk.forget_done", who.locale, requests=done.requests)
+        names = ", ".join(done.lost)
+        lost = words("study.lost", who.locale, names=names) if names else ""
+        return Reply(joined(said, lost, *told), private=True)
     raise AskerError(words("talk.private_running", who.locale))

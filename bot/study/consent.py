@@ -166,6 +166,7 @@ async def _declined(chat: "StudyChat", who: Who, *, too_young: bool) -> Reply:
     agreements = chat.agreements
     await agreements.noted(*who.account, "declined")
     last = await agreements.last(*who.account)
+    told = await chat.debriefs.all_told(who)  # before anything goes
     said = words("study.too_young" if too_young else "study.declined", who.locale)
     if last is not None and last.live:
         await agreements.withdraw(*who.account, "private" if who.alone else "aside")
@@ -175,7 +176,7 @@ async def _declined(chat: "StudyChat", who: Who, *, too_young: bool) -> Reply:
             said = f"{said} {words('study.deleted', who.locale, count=count)}"
     if too_young:
         chat.too_young.new(who.account, YOUNG_SECONDS)
-    return Reply(said, private=True, replaces=True)
+    return Reply(joined(said, *told), private=True, replaces=True)
 
 
 def parts_of(argument: str) -> tuple[str, str, str]:

@@ -55,7 +55,10 @@ class Debriefs:
         return ((button(Verb.MORE, new_id(), BEGIN, label=label),),)
 
     async def offer(self, who: Who) -> Reply | None:
-        """Ask after an answer, where nothing else leads to the end; once a day."""
+        """Ask after an answer, where nothing else leads to the end; once a day. Tell, if all is over."""
+        if await self._context.services.agreements.closed():
+            told = await self.all_told(who)
+            return Reply(joined(*told), private=True) if told else None
         if self._offered.lately(who.account, OFFERED):
             return None
         rows = await self.rows(await self._context.services.participant(who), who)
@@ -81,10 +84,11 @@ class Debriefs:
 
     async def all_told(self, who: Who) -> list[str]:
         """Tell everything that is not told yet, to somebody who leaves."""
-        person = await self._context.services.participant(who)
-        if person is None:
+        study = self._context.services.study_services
+        person = await study.person(who, leaving=True) if study is not None else None
+        if study is None or person is None:
             return []
-        due = await self._context.services.study.due(person, leaving=True)
+        due = await study.due(person, leaving=True)
         return [await self.told(one, person, who) for one in due]
 
     async def told(self, enrolled: "Enrolled", person: "Person", who: Who) -> str:

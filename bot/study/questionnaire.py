@@ -1,7 +1,8 @@
 """Questionnaires in chat, one question a message, answered in place by buttons or by typing.
 
-A button holds the enrolment (or what is rated in a flow), the question's place, the choices' numbers and a
-rated answer's job (no row's own name), so that it works after a restart and in any process. What was about to be asked for goes on after the questions.
+A button holds the enrolment (or what is rated in a flow), the question's place, the choices' numbers and
+the job of a rated answer, so that it works after a restart, in any process, and leads to no row when the
+study's key is gone. What was about to be asked for goes on after the questions.
 """
 
 import re

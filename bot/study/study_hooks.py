@@ -47,6 +47,9 @@ class StudyHooks(ChatStudy):
     async def stop(self, who: Who, name: str = "") -> bool:
         return await self.chat.pairs.stop(who, name)
 
+    async def leaving(self, who: Who) -> list[str]:
+        return await self.chat.debriefs.all_told(who)
+
     async def delivered(self, job: str) -> None:
         if self.chat.study_services is not None:
             exposures = self.chat.study_services.exposures

@@ -7,7 +7,7 @@ from engine.ledger.transactions import Database
 from engine.plan.job import Spot
 from engine.study.consent.participants import Panel, Person, person_at
 from engine.study.experiments.annotators import Annotators
-from engine.study.experiments.eligibility import Candidate, unit_of
+from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.flow import Flow
@@ -41,9 +41,9 @@ class StudyServices:
         pools = {name: digest_of(items) for name, items in self.stimuli.pools.items()}
         self.experiments.supply(pools, problems)
 
-    async def person(self, spot: Spot) -> Person | None:
+    async def person(self, spot: Spot, *, leaving: bool = False) -> Person | None:
         async with self._database.reading() as connection:
-            return await person_at(connection, self.study, spot)
+            return await person_at(connection, self.study, spot, leaving=leaving)
 
     async def kept(self, request: str) -> bool:
         """Tell whether an earlier request is in the study, so that what goes on from it may be, too."""
@@ -86,9 +86,9 @@ class StudyServices:
             done = await self.exposures.count(person, experiment.id)
             if experiment.task != "flow" and done >= experiment.exposures:
                 continue
-            unit = unit_of(experiment, person, asking)
-            if experiment.unit == "person":  # its name stays, whichever account stands for all now
-                unit = begun.get(experiment.id, unit)
+            # a person's unit keeps its name, whichever account stands for all now
+            units = {"person": begun.get(experiment.id, person.root), "request": asking.unit}
+            unit = units.get(experiment.unit, person.place)
             found = await self.experiments.enrol(experiment, unit, person)
             if found is not None:
                 return found

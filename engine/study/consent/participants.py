@@ -61,14 +61,18 @@ async def entitled(
     return Entitled(consent, pseudonym, place)
 
 
-async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Person | None:
+async def person_at(
+    connection: AsyncConnection, study: Study, spot: Spot, *, leaving: bool = False
+) -> Person | None:
+    """Find who takes part; who is `leaving` also where that is over, to be told what they were in."""
     found = await entitled(connection, study, spot)
-    if found is None:
+    if study.key is None or (found is None and not leaving):
         return None
-    name, root = found.pseudonym, await root_of(connection, found.pseudonym)
+    name = study.pseudonym(spot.platform, spot.asker)
+    root, place = await root_of(connection, name), found.place if found else ""
     linked = sa.select(StudyLinkRow.pseudonym).where(StudyLinkRow.root == root)
     accounts = {name, root, *await connection.scalars(linked)}
-    return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=found.place)
+    return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=place)
 
 
 class Panel(StudyService):

@@ -3,14 +3,10 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.plan.job import Spot, Treatment
 from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.pseudonyms import keyed
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
 
 CODE = 8  # characters of a completion code
 
@@ -42,10 +38,6 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
     fits = all(not allowed or value in allowed for allowed, value in checks.values())
     fits = fits and bool(experiment.annotators) == asking.invited
     return experiment.task == asking.task and fits and age >= wanted.minimum_age
-
-
-def unit_of(experiment: Experiment, person: "Person", asking: Candidate) -> str:
-    return {"place": person.place, "request": asking.unit}.get(experiment.unit, person.root)
 
 
 def completion_code(key: bytes, experiment: str, unit: str) -> str:

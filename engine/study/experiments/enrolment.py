@@ -192,9 +192,8 @@ class Experiments(Catalogue):
         self, connection: AsyncConnection, experiment: Experiment, unit: str
     ) -> Enrolled | None:
         of = {"study": self.study.id, "experiment": experiment.id, "unit": unit}
-        query = sa.select(Enrolment.__table__).filter_by(**of)
-        row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _enrolled(experiment, row)
+        rows = await connection.execute(sa.select(Enrolment.__table__).filter_by(**of))
+        return next((_enrolled(experiment, row) for row in rows), None)
 
     async def by_enrolment(self, enrolment: str) -> tuple[Enrolled, str] | None:
         query = sa.select(Enrolment.__table__).where(Enrolment.id == enrolment)
