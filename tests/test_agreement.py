@@ -26,7 +26,8 @@ def noisy(scale: str, p: float, items: int, raters: int, seed: int) -> list[dict
     truth = draw.integers(1, 6, size=(items, 1))
     known = draw.random((items, raters)) < p
     said = np.where(known, truth, draw.integers(1, 6, size=(items, raters)))
-    same = {"experiment": "quality", "question": "good", "scale": scale, "excluded": ""}
+    same = {"experiment": "quality", "step": "texts", "question": "good"}
+    same |= {"scale": scale, "excluded": ""}
     return [
         {**same, "item": str(i), "pseudonym": str(r), "value": str(said[i, r])}
         for i in range(items)
@@ -53,8 +54,25 @@ def test_alpha_is_that_of_krippendorffs_own_example(scale: str, alpha: float) ->
         for unit, value in enumerate(line)
         if value.isdecimal()
     ]
-    of = {"experiment": "e", "question": "q", "scale": scale, "excluded": ""}
+    of = {"experiment": "e", "step": "s", "question": "q", "scale": scale, "excluded": ""}
     assert next(agreed([row | of for row in rows]))[2] == pytest.approx(alpha, abs=5e-4)
+
+
+def test_questions_of_one_name_in_two_steps_are_two() -> None:
+    """What differs between the steps is no agreement, and one may be a scale, the other a choice."""
+    texts = noisy("ordinal", 0.8, 40, 3, seed=1)
+    words = [
+        {
+            **row,
+            "step": "pictures",
+            "scale": "nominal",
+            "value": "bad" if row["value"] > "2" else "good",
+        }
+        for row in noisy("nominal", 0.0, 40, 3, seed=2)
+    ]
+    [pictures, alone] = agreed([*words, *texts])
+    assert [alone] == list(agreed(texts)) and alone[1] == "quality: texts.good, ordinal"
+    assert pictures[1] == "quality: pictures.good, nominal" and abs(pictures[2]) < 0.3
 
 
 async def fill(database, question: str, said: list[dict[str, str]]) -> list[str]:
@@ -105,11 +123,12 @@ async def test_ratings_go_out_a_row_an_answer_and_their_agreement_stands_in_repo
     [(_, _, value, low, high, *_)] = agreed(said)
     tables = shape(await read_study(database, "pilot"), Shape(), Scrub()).tables
     figure = next(one for one in judgements(tables) if one.name == "agreement")
-    assert figure.cells == [("quality: good, ordinal", value, f"{low:.3g} to {high:.3g}", 120, 3)]
-    printed = analysed(tmp_path / "out")
-    assert printed == [
-        f"alpha       {'quality: good, ordinal':<40} {value:9.4f} {low:9.4f} {high:9.4f}    120      3"
+    assert figure.cells == [
+        ("quality: texts.good, ordinal", value, f"{low:.3g} to {high:.3g}", 120, 3)
     ]
+    printed = analysed(tmp_path / "out")
+    name = "quality: texts.good, ordinal"
+    assert printed == [f"alpha       {name:<40} {value:9.4f} {low:9.4f} {high:9.4f}    120      3"]
     assert low < 0.64 < high
     await export(settings, tmp_path / "public", form="public", k=1)
     assert {row["seconds"] for row in lines(tmp_path / "public/annotations.jsonl")} == {2.0}

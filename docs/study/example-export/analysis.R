@@ -195,7 +195,8 @@ rated <- read.csv(file.path(here(), "annotations.csv"), colClasses = "character"
 rated <- rated[rated$scale != "" & rated$value != "" & rated$excluded == "", ]
 for (experiment in sort(unique(rated$experiment), method = "radix")) {
   own <- rated[rated$experiment == experiment, ]
-  for (question in sort(unique(own$question), method = "radix")) {
-    agreed(paste0(experiment, ": ", question), own[own$question == question, ])
+  asked <- paste(own$step, own$question, sep = ".")
+  for (question in sort(unique(asked), method = "radix")) {
+    agreed(paste0(experiment, ": ", question), own[asked == question, ])
   }
 }

@@ -114,13 +114,13 @@ def agreement(pairs: Floats, values: Floats, scale: str) -> float:
 
 
 def agreed(annotations: Sequence[Trial]) -> Iterator[Line]:
-    """Estimate alpha for each question, with the error of leaving out one item after another.
+    """Estimate alpha for each question of a step, with the error of leaving out one item after another.
 
     There is none where fewer than two items were rated twice, or all (but for one) said the same.
     """
-    key = lambda row: (row["experiment"], row["question"])  # noqa: E731
+    key = lambda row: (row["experiment"], row["step"], row["question"])  # noqa: E731
     told = [row for row in annotations if row["scale"] and row["value"]]
-    for (experiment, question), group in itertools.groupby(sorted(told, key=key), key):
+    for (experiment, step, question), group in itertools.groupby(sorted(told, key=key), key):
         rows, units = list(group), defaultdict(list)
         for row in rows:
             units[row["item"]].append(row["value"])
@@ -130,7 +130,7 @@ def agreed(annotations: Sequence[Trial]) -> Iterator[Line]:
         value = agreement(whole, values, scale)
         each = [agreement(whole - coincidences(counts[i : i + 1]), values, scale) for i in range(n)]
         if n > 1 and not np.isnan([value, *each]).any():
-            name = f"{experiment}: {question}, {scale}"
+            name = f"{experiment}: {step}.{question}, {scale}"
             yield line("alpha", name, value, math.sqrt((n - 1) * np.var(each)), rows)
 
 
