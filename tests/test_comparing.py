@@ -26,6 +26,8 @@ from engine.moderation.chain import usual
 from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.experiments.tables import Enrolment, Exposure, Vote
+from engine.study.export.dataset import read_study
+from engine.study.export.release import Scrub, Shape, shape
 from engine.study.tables import InteractionRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -222,6 +224,45 @@ async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
     assert "They sat alone" in told_.text and "base model alone" in told_.text
     votes = await rows(talk, Vote, exposure_id=named(said, "a").job)
     assert [vote.choice for vote in votes] == ["a"]
+
+
+async def test_a_reason_is_no_change_and_outlives_a_restart(here, talk, clock) -> None:
+    who = person("10c")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    pair = named(said, "a").job
+    try:
+        for argument in ("b", "a", "style"):
+            clock.ahead += 5
+            [said] = await pressed(talk, named(said, argument), who)
+        async with open_services(here, clock=clock) as services:
+            engine = talk.context.engine
+            anew = ChatService(make_context(engine, services, usual(), PlatformSettings()))
+            clock.ahead += 5
+            await pressed(anew, named(said, "reveal"), who)
+    finally:
+        clock.ahead = 0.0
+    votes = await rows(talk, Vote, exposure_id=pair)
+    assert [(vote.choice, vote.reason) for vote in votes][1:] == [("a", None), ("a", "style")]
+    reading = await read_study(talk.context.services.ledger, "pilot")
+    for form in ("private", "public"):
+        trials = shape(reading, Shape(form=form), Scrub()).tables["trials"]
+        [trial] = [row for row in trials if row["pseudonym"] == votes[0].pseudonym]
+        assert (trial["choice"], trial["changes"], trial["scored"]) == ("a", 1, True)
+        assert trial["seconds"] == pytest.approx(10, abs=1)
+        assert form == "public" or trial["reason"] == "style"
+
+
+async def test_who_chooses_otherwise_takes_the_reason_back(talk) -> None:
+    who = person("10d")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    pair = named(said, "a").job
+    for argument in ("a", "style", "a", "b"):
+        [said] = await pressed(talk, named(said, argument), who)
+    votes = await rows(talk, Vote, exposure_id=pair)
+    found = [(vote.choice, vote.reason) for vote in votes]
+    assert found == [("a", None), ("a", "style"), ("b", None)]
 
 
 async def test_a_pair_that_is_read_back_after_a_restart_holds_no_live_link(here, talk) -> None:

@@ -59,7 +59,6 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
             log.error("somebody could not be forgotten", extra={"why": str(error)})
             raise AskerError(words("talk.forget_failed", who.locale)) from error
         said = words("talk.forget_done", who.locale, requests=done.requests)
-        names = ", ".join(done.lost)
-        lost = words("study.lost", who.locale, names=names) if names else ""
+        lost = words("study.lost", who.locale, names=", ".join(done.lost)) if done.lost else ""
         return Reply(joined(said, lost, *told), private=True)
     raise AskerError(words("talk.private_running", who.locale))

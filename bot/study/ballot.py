@@ -92,6 +92,7 @@ async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
     if pair.revealed:
         raise AskerError(words("compare.closed", who.locale))
     if press.verb is Verb.VOTE and press.argument in CHOICES:
+        pair.reason = pair.reason if press.argument == pair.choice else ""
         pair.choice = press.argument
     elif press.verb is Verb.BECAUSE and press.argument in REASONS and pair.choice:
         pair.reason = press.argument
@@ -183,7 +184,7 @@ async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     pair = Pair(name, who, (sides[0], sides[1]), person, experiment, seen.step)
     for side in pair.sides:
         side.text = scrubbed(side.text, chat.pairs.giveaways(pair))[0]
-    pair.choice, pair.revealed = seen.choice, seen.revealed
+    pair.choice, pair.reason, pair.revealed = seen.choice, seen.reason, seen.revealed
     chat.pairs.add(pair)
     return pair
 

@@ -4,6 +4,7 @@ A form's state stands in its buttons (see engine.study.consent.consent): whose i
 asks about, what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ async def _form(
         asked = words(f"study.ask_{question}", who.locale, age=age, number=number)
         ask = tuple(
             choice(
-                answers.answered(question, value).written,
+                replace(answers, **{question: value}).written,
                 words(f"study.{'yes' if value else 'no'}_{question}", who.locale, age=age),
             )
             for value in (True, False)
@@ -217,14 +218,13 @@ async def invitation(chat: "StudyChat", who: Who) -> Reply | None:
 
 async def link(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     study_of(chat, who)
-    topic = command.topic
-    if not topic:
+    if not command.topic:
         code = await chat.agreements.new_code(*who.account)
         if code is None:
             raise AskerError(words("study.link_unwilling", who.locale))
         text = words("study.link_code", who.locale, code=shown_code(code))
         return Reply(text, private=True, start="link")
-    done = await chat.agreements.join(*who.account, topic)
+    done = await chat.agreements.join(*who.account, command.topic)
     if done != "joined":
         raise AskerError(words(f"study.link_{done}", who.locale))
     return Reply(words("study.link_joined", who.locale), private=True)

@@ -51,8 +51,7 @@ class Debriefs:
         asking = Candidate(task="flow", invited=invited)
         if not (study.experiments.fitting(who, asking) or await study.flow.current(person)):
             return ()
-        label = words("flow.begin", who.locale)
-        return ((button(Verb.MORE, new_id(), BEGIN, label=label),),)
+        return ((button(Verb.MORE, new_id(), BEGIN, label=words("flow.begin", who.locale)),),)
 
     async def offer(self, who: Who) -> Reply | None:
         """Ask after an answer, where nothing else leads to the end; once a day. Tell, if all is over."""

@@ -205,8 +205,7 @@ class GuessGame:
 
 
 def _placed(text: str, guess: Guess, rows: Rows) -> Reply:
-    picture = bool(guess.item.picture)
-    return Reply(text, rows=rows, replaces=True, literal=True, caption=picture)
+    return Reply(text, rows=rows, replaces=True, literal=True, caption=bool(guess.item.picture))
 
 
 def _confidences(guess: Guess, said: str) -> Rows:

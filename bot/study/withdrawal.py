@@ -41,9 +41,8 @@ async def withdraw(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     last = await agreements.last(*who.account)
     if last is None:
         return Reply(words("study.nothing_to_withdraw", who.locale), private=True)
-    channel = "private" if who.alone else "aside"
     debriefs = await chat.debriefs.all_told(who)
-    await agreements.withdraw(*who.account, channel)
+    await agreements.withdraw(*who.account, "private" if who.alone else "aside")
     chat.questions.asks(who, partial(withdraw, chat, command))
     form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)
@@ -62,8 +61,7 @@ async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
     chat.questions.asks(who)
-    agreements = chat.agreements
-    if await agreements.standing(*who.account, press.job):
+    if await chat.agreements.standing(*who.account, press.job):
         raise AskerError(words("study.older_withdrawal", who.locale))
     if what != DELETE:
         return Reply(words("study.kept", who.locale), private=True, replaces=True)

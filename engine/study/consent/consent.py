@@ -3,7 +3,7 @@
 It comes after a first good answer, once a month at most, and never after a withdrawal.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,9 +54,6 @@ class Answers:
             if value is False and name in ("adult", "use"):
                 return ""
         return ""
-
-    def answered(self, name: str, value: bool) -> "Answers":
-        return replace(self, **{name: value})
 
     @property
     def agreed(self) -> bool:

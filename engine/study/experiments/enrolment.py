@@ -214,16 +214,14 @@ class Experiments(Catalogue):
     async def stop(self, name: str, reason: str) -> bool:
         """Enrol and treat nobody from now on. False when it was stopped already."""
         self.text_of(name)
-        experiment = self._known[name]
-        now = self.database.clock()
         async with self.database.writing() as connection:
-            await add(connection, ExperimentRow, self._row(experiment))
+            await add(connection, ExperimentRow, self._row(self._known[name]))
             row = await self._frozen(connection, name, lock=True)
             if row.state != "open":
                 return False
-            stopped = {"state": "stopped", "stopped_at": now, "stop_reason": reason}
+            stopped = {"state": "stopped", "stop_reason": reason}
             mine = sa.update(ExperimentRow).where(*self._named(name))
-            await connection.execute(mine.values(stopped))
+            await connection.execute(mine.values(stopped_at=self.database.clock(), **stopped))
         return True
 
 

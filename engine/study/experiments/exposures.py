@@ -36,6 +36,7 @@ class ShownExposure:
     age: float
     step: str = ""
     choice: str = ""
+    reason: str = ""
     revealed: bool = False
 
 
@@ -138,6 +139,7 @@ class Exposures(StudyService):
             step=row.step or "",
             age=self._database.clock() - row.made_at,
             choice=vote.choice if vote else "",
+            reason=(vote.reason or "") if vote else "",
             revealed=row.revealed_at is not None,
         )
 

@@ -10,6 +10,8 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from engine.study.export.codebook import Row, Tables
@@ -22,6 +24,11 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
     """Add the derived columns to the rows in place; `kinds` tells what kind of place each is."""
     _exclude_few(tables)
     _mark_last(tables["ratings"], ("interaction_id", "pseudonym"))
+    votes = sorted(tables["votes"], key=lambda row: (row["exposure_id"], row["at"], row["id"]))
+    same = itemgetter("exposure_id", "choice", "confidence")
+    runs = [list(run) for _, run in groupby(votes, same)]
+    # a reason that is given later is no other judgement, and no later one
+    tables["votes"] = [{**run[0], "reason": run[-1]["reason"]} for run in runs]
     _mark_last(tables["votes"], ("exposure_id",))
     _mark_last(tables["answers"], ("experiment", "pseudonym", "instrument", "question", "about"))
     last = (row for row in tables["ratings"] if row["counts"])
