@@ -195,8 +195,8 @@ async def _part(connection: AsyncConnection, study: str) -> None:
         await connection.execute(change)
     units = sa.select(Enrolment.id, Enrolment.unit, Enrolment.unit_kind).filter_by(study=study)
     for name, unit, kind in (await connection.execute(units)).all():
-        new = {"id": str(ULID()), "unit": str(ULID()) if kind == "request" else unit}
-        await connection.execute(sa.update(Enrolment).where(Enrolment.id == name).values(new))
+        fresh = {"id": str(ULID()), "unit": str(ULID()) if kind == "request" else unit}
+        await connection.execute(sa.update(Enrolment).where(Enrolment.id == name).values(fresh))
     shown = sa.select(Exposure.__table__).filter_by(study=study)
     for row in (await connection.execute(shown.where(Exposure.kind != "single"))).mappings().all():
         old, new = Exposure.id == row["id"], str(ULID())
