@@ -147,16 +147,18 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
 
 
 class Page(LiveAnswer):
-    """A platform that shows nothing but whole answers."""
+    """A platform that shows nothing but whole answers, each for as long as it `takes`."""
 
     passing = (OSError,)
     told = ""
+    takes = 0.0
 
     def grow(self) -> None:
         pass
 
     async def finish(self, final: Finished) -> list[str]:
         await self.sending()
+        await asyncio.sleep(self.takes)
         self.told = final.text
         return []
 
@@ -165,53 +167,54 @@ class Page(LiveAnswer):
 
 
 class StuckPage(Page):
-    try_seconds = 0.1
-
-    async def finish(self, final: Finished) -> list[str]:
-        await self.sending()
-        return await asyncio.sleep(
-            3600, []
-        )  # the chat's turns come so late, or uploads take so long
+    takes, try_seconds = 3600.0, 0.1
 
 
-async def test_an_answer_that_takes_too_long_to_go_out_is_owed_again(talk) -> None:
-    who = Who(platform="discord", asker="7", place="1", address="channel 1")
-    stuck = StuckPage(talk, who)
-    await stuck.follow(replies_of(talk, parse("It rained."), who))
-    query = sa.select(Delivery.state, Delivery.tries).where(Delivery.job_id == stuck.draft.job)
-    assert list(await talk.context.services.ledger.rows(query)) == [("owed", 1)]
+@pytest.fixture
+async def shown(settings):
+    """Show an answer after something else was done with it; gives the page and the debt's state."""
+    async with open_engine(settings, workers=False) as core, open_services(settings) as services:
+        talk = ChatService(make_context(core, services, usual(), PLATFORMS))
+        who = Who(platform="discord", asker="7", place="1", address="channel 1")
+
+        async def show(what=Page, meanwhile=lambda *_: asyncio.sleep(0)) -> tuple[str, str | None]:
+            async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
+                job = (await anext(events)).job
+            await meanwhile(talk, job)
+            times = {"first_token_seconds": 0.1, "seconds": 0.5, "tokens_in": 1, "tokens_out": 1}
+
+            async def ready():
+                yield Finished(job=job, attempt=1, text="It rained.", **times)
+
+            page = what(talk, who)
+            await page.follow(ready())
+            assert talk.deliveries.in_hand == 0
+            query = sa.select(Delivery.state).where(Delivery.job_id == job)
+            return page.told, await services.ledger.scalar(query)
+
+        yield show
 
 
-async def told_after(talk: ChatService, meanwhile) -> str:
-    """What somebody is shown of an answer that was ready just before that."""
-    who = Who(platform="discord", asker="7", place="1", address="channel 1")
-
-    async def held_up():
-        async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    await meanwhile(event.job)
-                yield event
-
-    page = Page(talk, who)
-    await page.follow(held_up())
-    assert talk.deliveries.in_hand == 0
-    return page.told
+async def test_an_answer_that_takes_too_long_to_go_out_is_owed_again(shown) -> None:
+    assert await shown() == ("It rained.", "delivered")
+    assert await shown(StuckPage) == ("", "owed")
 
 
-async def test_what_has_arrived_or_goes_out_elsewhere_is_not_sent_again(talk) -> None:
-    another = Outbox(talk.context.services.ledger, "another")
-    assert await told_after(talk, another.sending) == ""
-    assert await told_after(talk, talk.deliveries.delivered) == ""
+async def test_what_has_arrived_or_goes_out_elsewhere_is_not_sent_again(shown) -> None:
+    async def sent_elsewhere(talk, job) -> None:
+        assert await Outbox(talk.context.services.ledger, "another").sending(job)
+
+    assert await shown(Page, sent_elsewhere) == ("", "sending")
+    assert await shown(Page, lambda talk, job: talk.deliveries.delivered(job)) == ("", "delivered")
 
 
-async def test_what_was_given_up_or_forgotten_is_shown_to_who_waits(talk) -> None:
-    assert "It rained." in await told_after(talk, talk.deliveries.lost)
-
-    async def forgotten(_job: str) -> None:
+async def test_what_was_given_up_or_forgotten_is_shown_to_who_waits(shown) -> None:
+    async def forgotten(talk, _) -> None:
         await talk.context.services.forget("discord", "7")
 
-    assert "It rained." in await told_after(talk, forgotten)
+    assert await shown(Page, forgotten) == ("It rained.", None)
+    lost = await shown(Page, lambda talk, job: talk.deliveries.lost(job))
+    assert lost == ("It rained.", "delivered")
 
 
 @pytest.mark.databases("postgres")
