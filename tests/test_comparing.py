@@ -21,6 +21,7 @@ from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from engine.errors import AskerError
 from engine.events import Loading
+from engine.ledger.ledger import new_id
 from engine.ledger.tables import JobRow
 from engine.moderation.chain import usual
 from engine.process.services import open_services
@@ -244,6 +245,9 @@ async def test_a_reason_is_no_change_and_outlives_a_restart(here, talk, clock) -
         clock.ahead = 0.0
     votes = await rows(talk, Vote, exposure_id=pair)
     assert [(vote.choice, vote.reason) for vote in votes][1:] == [("a", None), ("a", "style")]
+    of_old = {**votes[-1]._mapping, "id": new_id(), "at": votes[-1].at + 1, "reason": None}
+    async with talk.context.services.ledger.writing() as connection:
+        await connection.execute(sa.insert(Vote).values(of_old))  # as a restart once left it
     reading = await read_study(talk.context.services.ledger, "pilot")
     for form in ("private", "public"):
         trials = shape(reading, Shape(form=form), Scrub()).tables["trials"]

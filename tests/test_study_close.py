@@ -2,6 +2,8 @@
 
 # ruff: noqa: F811 - pytest finds fixtures by their names
 
+from dataclasses import replace
+
 import pytest
 from experimenting import experiment_text
 from studied import agree, clock, make_study, study_counts, talk  # noqa: F401 - fixtures
@@ -47,6 +49,8 @@ async def test_nothing_comes_in_after_the_closing_though_the_bot_runs_on(talk: C
     assert await study_counts(talk) == counts
     [held] = await told(talk, "/mydata", who)
     assert "It rained." in held.files[0][1].decode() and "rained" in story.text
+    group = replace(who, alone=False)
+    assert await talk.invitation(group, again.job) is None, "nobody else reads what they judged"
     over = await talk.invitation(who, again.job)
     assert over is not None and "without the adapter" in over.text, "who was in the middle is told"
     assert await talk.invitation(who, again.job) is None

@@ -334,8 +334,11 @@ async def test_a_destroyed_key_ends_linkage_for_good(
         assert services.agreements.running.pseudonym("x", "1") == pseudonym(secret, "x", "1")
         assert not await services.agreements.closed()
     async with open_services(ended) as another:  # a bot that has read the key
+        leaver = Who(platform="x", asker="1", place="")
+        assert another.study_services and await another.study_services.person(leaver, leaving=True)
         await destroy_key(ended, "pilot")
         assert await another.agreements.closed()
+        assert await another.study_services.person(leaver, leaving=True) is None
     assert not study_key_file(ended, "pilot").exists()
     async with open_services(ended) as services:
         with pytest.raises(AskerError, match="destroyed"):

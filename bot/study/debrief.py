@@ -56,7 +56,7 @@ class Debriefs:
     async def offer(self, who: Who) -> Reply | None:
         """Ask after an answer, where nothing else leads to the end; once a day. Tell, if all is over."""
         if await self._context.services.agreements.closed():
-            told = await self.all_told(who)
+            told = await self.all_told(who) if who.alone else []  # it lists what they judged
             return Reply(joined(*told), private=True) if told else None
         if self._offered.lately(who.account, OFFERED):
             return None

@@ -15,7 +15,7 @@ from engine.study.consent.consent import Consent, live_consent, root_of, takes_p
 from engine.study.experiments.tables import Enrolment, PanelId
 from engine.study.pseudonyms import keyed
 from engine.study.study import Study, StudyService
-from engine.study.tables import StudyLinkRow
+from engine.study.tables import StudyLinkRow, StudyRow
 
 
 def place_of(platform: str, place: str, server: str = "") -> str:
@@ -66,7 +66,10 @@ async def person_at(
 ) -> Person | None:
     """Find who takes part; who is `leaving` also where that is over, to be told what they were in."""
     found = await entitled(connection, study, spot)
-    if study.key is None or (found is None and not leaving):
+    destroyed = sa.select(StudyRow.key_destroyed_at).where(StudyRow.id == study.id)
+    # we may hold a key still that was destroyed elsewhere
+    over = study.key is None or await connection.scalar(destroyed) is not None
+    if found is None and (over or not leaving):
         return None
     name = study.pseudonym(spot.platform, spot.asker)
     root, place = await root_of(connection, name), found.place if found else ""

@@ -27,8 +27,9 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
     votes = sorted(tables["votes"], key=lambda row: (row["exposure_id"], row["at"], row["id"]))
     same = itemgetter("exposure_id", "choice", "confidence")
     runs = [list(run) for _, run in groupby(votes, same)]
-    # a reason that is given later is no other judgement, and no later one
-    tables["votes"] = [{**run[0], "reason": run[-1]["reason"]} for run in runs]
+    # a reason that is given later is no other judgement, and no later one; none takes one back
+    given = [[row["reason"] for row in run if row["reason"]] or [None] for run in runs]
+    tables["votes"] = [{**run[0], "reason": r[-1]} for run, r in zip(runs, given, strict=True)]
     _mark_last(tables["votes"], ("exposure_id",))
     _mark_last(tables["answers"], ("experiment", "pseudonym", "instrument", "question", "about"))
     last = (row for row in tables["ratings"] if row["counts"])
