@@ -51,13 +51,14 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
     for job in await context.services.forgetting.under_way(*who.account):
         await context.engine.cancel(job)
     if await context.services.forgetting.settled(*who.account):
+        told: list[str] = []
         try:
             chat = who.place if who.alone else ""
             told = await context.handlers.study.leaving(who)
             done = await context.services.forget(*who.account, chat)
         except LedgerError as error:
             log.error("somebody could not be forgotten", extra={"why": str(error)})
-            raise AskerError(words("talk.forget_failed", who.locale)) from error
+            raise AskerError(joined(words("talk.forget_failed", who.locale), *told)) from error
         said = words("talk.forget_done", who.locale, requests=done.requests)
         lost = words("study.lost", who.locale, names=", ".join(done.lost)) if done.lost else ""
         return Reply(joined(said, lost, *told), private=True)

@@ -141,7 +141,9 @@ class Handlers:
             if not await self._delete(place, message, press.job):
                 await self._say(Reply(words("telegram.not_deleted", pressed.locale)), pressed)
         elif press.verb in (Verb.FORGET, Verb.KEEP):
-            await self._sender.change(place, message, TextMessage(text=said.text))
+            first, *rest = split(said.text, TELEGRAM_LIMIT, utf16)
+            await self._sender.change(place, message, TextMessage(text=first))
+            await self._go_on(rest, pressed)
         elif said.replaces:
             await self._replace(said, pressed)
         elif press.verb in ASKED:
@@ -153,14 +155,20 @@ class Handlers:
             await self._say(replace(said, private=False), pressed)
 
     async def _replace(self, said: Reply, pressed: ButtonUpdate) -> None:
-        text = split(said.text, CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT, utf16)[0]
+        limit = CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT
+        text, *rest = split(said.text, limit, utf16)
         done = TextMessage(text=text, rows=said.choices)
         try:
             await self._sender.settle(pressed.place, pressed.message, done, media=said.caption)
         except (Lost, TooFast):
             await self._service.missed(said.receipt)
         else:
+            await self._go_on([] if said.literal else rest, pressed)
             await self._service.arrived(said.receipt)
+
+    async def _go_on(self, parts: list[str], pressed: ButtonUpdate) -> None:
+        for part in parts:
+            await self._say(Reply(part), pressed)
 
     async def _delete(self, place: Place, message: int, job: str) -> bool:
         known = self._messages.pop(job, [])
