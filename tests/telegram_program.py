@@ -52,14 +52,14 @@ class Program:
             )
         before = self.server.polls
         if ready:
-            await self.server.until(lambda: self.server.polls > before, 60)
+            await self.server.until(lambda: self.server.polls > before)
         return self
 
     async def end(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(sign)
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await asyncio.wait_for(self.process.wait(), 200)
 
     async def __aenter__(self) -> "Program":
         return await self.start()

@@ -216,10 +216,11 @@ def test_ten_thousand_mutated_updates_are_read_or_refused():
     assert 1_000 < refused < 10_000
 
 
-@given(st.integers(-(2**60), 2**60), st.integers(0, 2**40), st.integers(0, 2**40))
-def test_an_address_is_read_back_as_written(chat, thread, message):
+@given(st.integers(-(2**60), 2**60), *[st.integers(0, 2**40)] * 2, st.integers(0, 30))
+def test_an_address_is_read_back_as_written(chat, thread, message, parts):
     place = Place(chat=chat, thread=thread)
-    assert read_address(address(place, message)) == (place, message)
+    found = (place, message, parts if message else 0)
+    assert read_address(address(place, message, parts)) == found
 
 
 @given(st.text(max_size=9000), st.text(max_size=300))

@@ -156,6 +156,24 @@ async def test_no_part_of_an_answer_is_tried_for_as_long_as_it_is_kept_from_othe
     assert sender._overall.clock.time <= PATIENCE_SECONDS + 5
 
 
+async def test_another_try_sends_no_part_that_stands(server, sender):
+    noted = []
+
+    async def note(message, standing):
+        noted.append((message, standing))
+        if len(noted) == 2:
+            server.fail("sendMessage", 429, retry_after=3600)
+
+    parts = [words("It"), words("rained"), words("hard.")]
+    with pytest.raises(TooFast):
+        await LiveMessage(sender, ADA, note=note).finish(parts, PATIENCE_SECONDS)
+    message, standing = noted[-1]
+    sender._overall.clock.time += 3600
+    again = LiveMessage(sender, ADA, message=message, standing=standing, note=note)
+    await again.finish(parts, PATIENCE_SECONDS)
+    assert [m["text"] for m in server.shown(7)] == ["It", "rained", "hard."]
+
+
 async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
     stage = LiveMessage(sender, READERS)
     stage.show(words("writing", CANCEL))

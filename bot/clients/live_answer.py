@@ -47,6 +47,7 @@ class LiveAnswer(ABC):
         self.who = who
         self.draft = Draft()
         self._left = False
+        self._settled = False  # it has arrived already, or another bot sends it
         self._quiet_until = float("-inf")
 
     async def follow(self, events: "Events") -> Reply | None:
@@ -104,7 +105,7 @@ class LiveAnswer(ABC):
 
     async def invitation(self) -> Reply | None:
         """Give what the study asks after an answer that was shown whole, if anything."""
-        whole = isinstance(self.draft.final, Finished)
+        whole = isinstance(self.draft.final, Finished) and not self._settled
         return await self.service.invitation(self.who, self.draft.job) if whole else None
 
     async def footer(self, final: Final) -> str:
@@ -125,6 +126,7 @@ class LiveAnswer(ABC):
             messages = await within(self.try_seconds, self.finish(final))
         except Settled as error:
             log.info("an answer is not sent a second time", extra=self._facts(error))
+            self._settled = True
             self.service.deliveries.drop(job)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))

@@ -176,13 +176,15 @@ class Place:
         return f"{self.chat}/{self.thread}" if self.thread else str(self.chat)
 
 
-def address(place: Place, message: int) -> str:
-    """Write where an answer goes, and the message there that holds its place so far (0: none)."""
-    return f"{place}#{message}" if message else str(place)
+def address(place: Place, message: int, parts: int = 0) -> str:
+    """Write where an answer goes, its first message there so far (0: none), and how many follow."""
+    stands = f"#{message}" if message else ""
+    return f"{place}{stands}+{parts}" if stands and parts else f"{place}{stands}"
 
 
-def read_address(text: str) -> tuple[Place, int]:
+def read_address(text: str) -> tuple[Place, int, int]:
     """Read what address() wrote. Raises ValueError."""
-    where, _, message = text.partition("#")
+    where, _, stands = text.partition("#")
+    message, _, parts = stands.partition("+")
     chat, _, thread = where.partition("/")
-    return Place(chat=int(chat), thread=int(thread or 0)), int(message or 0)
+    return Place(chat=int(chat), thread=int(thread or 0)), int(message or 0), int(parts or 0)

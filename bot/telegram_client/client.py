@@ -84,17 +84,17 @@ class TelegramClient:
     async def deliver(self, debt: Debt) -> None:
         await self._ready.wait()
         try:
-            place, message = read_address(debt.address)
+            place, *stands = read_address(debt.address)
         except ValueError:
             log.error("an address cannot be read", extra={"job": debt.job})
             return
-        await guarded(self._settle(debt, place, message))
+        await guarded(self._settle(debt, place, *stands))
 
-    async def _settle(self, debt: Debt, place: Place, message: int) -> None:
+    async def _settle(self, debt: Debt, place: Place, message: int, parts: int) -> None:
         answer = await self._service.context.engine.answer(debt.job)
         who = who_at(place, answer.request.asker if answer else "")
         about = (self._service, self._sender, who, place)
-        live = TelegramAnswer(*about, message=message, unsure=debt.unsure)
+        live = TelegramAnswer(*about, message=message, parts=parts, unsure=debt.unsure)
         await self._handlers.show(live, self._service.follow(debt.job, who))
 
     async def _connect(self) -> None:

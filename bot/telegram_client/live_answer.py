@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from telegram.error import TelegramError
 
-from bot.clients.live_answer import Final, LiveAnswer
+from bot.clients.live_answer import Final, LiveAnswer, Settled
 from bot.clients.pacing import Coalescer, TooFast, Vanished
 from bot.locales import words
 from bot.messages.split import joined
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 class TelegramAnswer(LiveAnswer):
     """Show one answer in a chat. `reply_to` is the message that asked for it; `message` one of ours
-    that holds its place already; `unsure`: it may have arrived before the last restart."""
+    that holds its place already, after which `parts` stand; `unsure`: it may have arrived before the
+    last restart."""
 
     line_seconds = 4.0
     passing = (TooFast, TelegramError, OSError)
@@ -39,6 +40,7 @@ class TelegramAnswer(LiveAnswer):
         reply_to: int = 0,
         *,
         message: int = 0,
+        parts: int = 0,
         unsure: bool = False,
     ) -> None:
         super().__init__(service, who)
@@ -47,8 +49,9 @@ class TelegramAnswer(LiveAnswer):
         self._marked = unsure and not message
         self.barred = False  # it could not be shown, for want of a right in the chat
         self.sent: list[int] = []  # the numbers of its messages
+        stands = {"message": message, "standing": parts}
         self._message = LiveMessage(
-            sender, place, reply_to, message=message, note=self._note, locale=who.locale
+            sender, place, reply_to, **stands, note=self._note, locale=who.locale
         )
 
     async def follow(self, events: Events) -> Reply | None:
@@ -69,7 +72,11 @@ class TelegramAnswer(LiveAnswer):
 
     async def finish(self, final: Final) -> list[str]:
         """Send the end; a second time, marked, if the first may be lost: rather twice than never."""
-        await self.sending()
+        try:
+            await self.sending()
+        except Settled:
+            await self._message.stop()
+            raise
         try:
             try:
                 self.sent = await self._message.finish(await self._parts(final), PATIENCE_SECONDS)
@@ -87,8 +94,8 @@ class TelegramAnswer(LiveAnswer):
         """Put it where the answer would be, in a message of its own if there is none yet."""
         await self._message.leave(TextMessage(text=words("telegram.restarting", self.who.locale)))
 
-    async def _note(self, message: int) -> None:
-        await self.addressed(address(self._place, message))
+    async def _note(self, message: int, parts: int) -> None:
+        await self.addressed(address(self._place, message, parts))
 
     async def _parts(self, final: Final) -> list[Part]:
         name, locale = f"pastiche-{self.draft.job.lower()}", self.who.locale
@@ -101,7 +108,7 @@ class TelegramAnswer(LiveAnswer):
 
 
 class LiveMessage:
-    """`reply_to` is the asker's message; `note` hears which message holds the answer's place."""
+    """`reply_to` is the asker's message; `note` hears which is our first, and how many follow it."""
 
     def __init__(
         self,
@@ -110,7 +117,8 @@ class LiveMessage:
         reply_to: int = 0,
         *,
         message: int = 0,
-        note: Callable[[int], Awaitable[None]] | None = None,
+        standing: int = 0,
+        note: Callable[[int, int], Awaitable[None]] | None = None,
         locale: str = "en",
     ) -> None:
         self._note = note
@@ -118,6 +126,7 @@ class LiveMessage:
         self._place = place
         self._reply_to = reply_to
         self._message = message
+        self._standing = standing
         self._locale = locale
         self._media = False
         self._lost = False
@@ -148,7 +157,17 @@ class LiveMessage:
             self._message = await self._sender.deliver(self._place, first, self._reply_to, longest)
         except Barred:
             await self._send(self._barred(first))
-        return [self._message, *[await self._add(part, longest) for part in rest]]
+        numbers = [self._message]
+        for part in rest[self._standing :]:
+            if self._note is not None:  # another try goes on from here
+                await self._note(self._message, self._standing)
+            numbers.append(await self._add(part, longest))
+            self._standing += 1
+        return numbers
+
+    async def stop(self) -> None:
+        """Show nothing of it any more, where another has shown its end."""
+        await self._edits.cancel()
 
     async def _add(self, part: Part, longest: float) -> int:
         """Send one more message; again if it is not known to have arrived: better twice than a gap."""
@@ -186,7 +205,7 @@ class LiveMessage:
                 self._first = asyncio.ensure_future(put)
                 self._message = await asyncio.shield(self._first)
                 if self._note is not None and not self._ending:
-                    await self._note(self._message)
+                    await self._note(self._message, 0)
         except Unsure as error:
             if self._ending:
                 raise
