@@ -414,6 +414,27 @@ async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
     assert names[0] not in str(reading.tables)
 
 
+async def test_a_day_that_tells_no_order_tells_the_same_arm_and_the_same_last_word(
+    settings: Settings, database: Database
+) -> None:
+    """Of people whose two accounts were joined later, and who changed their minds within a day."""
+    async with database.writing() as connection:
+        rows = Rows(connection)
+        of = {"experiment": "one", "version_sha256": "c" * 64, "position": 0, "unit_kind": "person"}
+        for number in range(0, 24, 2):
+            pair = [rows.person(number), rows.person(number + 1)]
+            for name, arm in zip(pair, ("early", "late"), strict=True):
+                await rows.consent(name, excerpts=False)
+                await rows.consent(name, excerpts=True)
+                unit = {"unit": name, "pseudonym": name, "arm": arm, "at": rows.now}
+                await rows.add(experiment_tables.Enrolment, id=rows.id(), **unit, **of)
+            await rows.add(tables.StudyLinkRow, pseudonym=pair[1], root=pair[0], at=rows.now)
+    reading = await read_study(database, STUDY)
+    for form in (Shape(), Shape(times="day"), Shape(form="public", times="day")):
+        told = shape(reading, form, Scrub()).tables["people"]
+        assert [(row["one.arm"], row["excerpts"]) for row in told] == [("early", True)] * 12
+
+
 async def test_a_row_whose_consent_was_none_stays_in(
     settings: Settings, database: Database
 ) -> None:

@@ -23,6 +23,8 @@ GRAVITY = ("allow", "flag", "hold", "block")
 def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]) -> None:
     """Add the derived columns to the rows in place; `kinds` tells what kind of place each is."""
     _exclude_few(tables)
+    _mark_last(tables["consents"], ("pseudonym",))
+    _mark_last(tables["enrolments"], ("experiment", "unit"), first=True)
     _mark_last(tables["ratings"], ("interaction_id", "pseudonym"))
     votes = sorted(tables["votes"], key=lambda row: (row["exposure_id"], row["at"], row["id"]))
     same = itemgetter("exposure_id", "choice", "confidence")
@@ -90,9 +92,9 @@ def _between(row: Row, start: str, end: str) -> float | None:
     return max(0.0, round(float(row[end] - row[start]), 3))
 
 
-def _mark_last(rows: list[Row], key: tuple[str, ...]) -> None:
-    """Set `counts` for the last row of each key."""
-    in_order = sorted(rows, key=lambda row: (row["at"], row["id"]))
+def _mark_last(rows: list[Row], key: tuple[str, ...], *, first: bool = False) -> None:
+    """Set `counts` for the last row of each key, or for its `first`: coarsened times tell no order."""
+    in_order = sorted(rows, key=lambda row: (row["at"], row["id"]), reverse=first)
     last = {tuple(row[name] for name in key): row["id"] for row in in_order}
     for row in rows:
         row["counts"] = last[tuple(row[name] for name in key)] == row["id"]

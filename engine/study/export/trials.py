@@ -35,12 +35,16 @@ def name_of(row: Row) -> str:
     return "base alone" if row.get("plain") else str(row.get("expert") or row.get("arm"))
 
 
+def units_of(tables: Tables) -> dict[tuple[str, str], Row]:
+    """Give each person's enrolment that counts, by (experiment, person)."""
+    people = [row for row in tables["enrolments"] if row["unit_kind"] == "person"]
+    return {(row["experiment"], row["unit"]): row for row in people if row["counts"]}
+
+
 def _trials(tables: Tables, questions: Mapping[Asked, Question]) -> list[Row]:
     works = {row["id"]: row for name in ("items", "interactions") for row in tables[name]}
     arms = {name: file.get("arms", ()) for name, file in files_of(tables).items()}
-    people = [row for row in tables["enrolments"] if row["unit_kind"] == "person"]
-    # the first stands, of who was in by two accounts before they were joined
-    units = {(row["experiment"], row["unit"]): row for row in reversed(people)}
+    units = units_of(tables)
     votes = grouped((row["exposure_id"], row) for row in tables["votes"])
     said: dict[str, dict[Asked, Any]] = defaultdict(dict)
     for row in tables["answers"]:
@@ -193,7 +197,7 @@ def _people(
     tables: Tables, trials: Sequence[Row], questions: Mapping[Asked, Question]
 ) -> list[Row]:
     blank = dict.fromkeys(column.name for column in people_columns(tables))
-    last = {row["pseudonym"]: row for row in tables["consents"]}
+    last = {row["pseudonym"]: row for row in tables["consents"] if row["counts"]}
     shown = ("locale", "excerpts", "linkage", "text_version", "at")
     people = {
         name: {**blank, "id": name, "pseudonym": name, **{each: row[each] for each in shown}}
@@ -203,8 +207,8 @@ def _people(
     judged = Counter(row["pseudonym"] for row in trials if row["choice"] or row["answers"])
     for name, row in people.items():
         row |= {"interactions": asked[name], "judgements": judged[name]}
-    for row in reversed(tables["enrolments"]):
-        if row["unit_kind"] == "person" and row["unit"] in people:
+    for row in units_of(tables).values():
+        if row["unit"] in people:
             done = row["completed_at"] is not None
             told = {"arm": row["arm"], "completed": done, "excluded": row["excluded"]}
             people[row["unit"]] |= {f"{row['experiment']}.{k}": v for k, v in told.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from engine.study.experiments.questionnaires import DEBRIEF
 from engine.study.experiments.questions import BOTH, Question
 from engine.study.export.codebook import Row, Tables, grouped
-from engine.study.export.trials import Asked, asked_of, labels_of, questions_of
+from engine.study.export.trials import Asked, asked_of, labels_of, questions_of, units_of
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, forest, interval, stacked
 from engine.study.report.primary import excluded
@@ -25,7 +25,7 @@ MANY = 7  # values that have a colour of their own
 
 
 def answers(tables: Tables) -> list[Figure]:
-    arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
+    arms = {unit: row["arm"] for unit, row in units_of(tables).items()}
     asked, out = questions_of(tables["experiments"]), excluded(tables)
     found = grouped(
         (asked_of(row), row)

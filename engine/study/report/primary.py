@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.table_files import iso
+from engine.study.export.trials import units_of
 from engine.study.report.estimates import Estimate
 
 
@@ -19,11 +20,7 @@ class Finding:
 
 def excluded(tables: Tables) -> set[tuple[str, str]]:
     """Name (experiment, person) of everybody whom the file's own rules leave out."""
-    return {
-        (row["experiment"], row["unit"])
-        for row in tables["enrolments"]
-        if row["excluded"] and row["unit_kind"] == "person"
-    }
+    return {unit for unit, row in units_of(tables).items() if row["excluded"]}
 
 
 def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int) -> Finding:
