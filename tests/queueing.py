@@ -117,7 +117,7 @@ class Asked:
 
     async def end(self):
         """The final event."""
-        await asyncio.wait_for(self._task, 60)
+        await asyncio.wait_for(self._task, 200)
         return self.events[-1]
 
     def leave(self) -> None:
@@ -129,7 +129,7 @@ async def told(
     asked: Asked, kind: type, which: Callable[[Event], bool] = lambda _event: True
 ) -> Event:
     """Wait until an event of that kind has come."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         while True:
             for event in asked.events:
                 if isinstance(event, kind) and which(event):

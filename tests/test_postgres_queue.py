@@ -460,6 +460,15 @@ async def test_progress_is_coalesced(ask, worker_host, settings) -> None:
     assert len(texts) < 50 and texts == sorted(texts)
 
 
+async def test_a_process_that_has_started_hears(settings, registry, ledger) -> None:
+    hearing = (
+        "SELECT query FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    )
+    async with asking(settings, registry, ledger):
+        assert len(await every(ledger, hearing)) == 1
+
+
 async def test_another_process_can_follow_and_both_hear_the_end(
     ask, worker_host, settings, registry, ledger
 ) -> None:

@@ -65,7 +65,7 @@ class PostgresQueue:
         self._told: set[str] = set()
 
     async def start(self) -> None:
-        self._subscriptions.start()
+        await self._subscriptions.start()
         self._chores = [
             periodic("positions", self._tell_positions, POSITION_SECONDS),
             periodic("stranded jobs", self._move_stranded, MOVE_SECONDS),

@@ -19,7 +19,7 @@ from engine.queues.inbox import Inbox
 from engine.queues.postgres.notifications import EVENT, Listener, read_event
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow
-from engine.shutdown import end, spawn
+from engine.shutdown import end, pause, spawn
 
 LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
 
@@ -57,8 +57,9 @@ class Subscriptions:
         self._looking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._listener.start()
+        await pause(self._look, LOOK_SECONDS)  # what is said before it hears is lost to it
         self._looking = periodic("followed jobs", self._look_for_ends, LOOK_SECONDS, self._look)
 
     async def close(self) -> None:
