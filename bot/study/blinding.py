@@ -2,6 +2,7 @@
 
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -78,14 +79,10 @@ def fitted(
         parts = [f"{label}\n{text}" for label, text in zip(labels, texts, strict=True)]
         return "\n\n".join([head, *parts, tail])
 
-    low, high = 0, max(len(one), len(two))
-    if measure(whole(high)) > limit - SPARE:
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if measure(whole(middle)) <= limit - SPARE else (low, middle)
-        high = low
-    shown = [len(cut(text, high)) for text in (one, two)]
     lengths = [len(one), len(two)]
+    sizes = range(1, max(lengths) + 1)
+    most = bisect_right(sizes, limit - SPARE, key=lambda size: measure(whole(size)))
+    shown = [len(cut(text, most)) for text in (one, two)]
     visible = {
         "form": "text",
         "platform": platform,
@@ -93,7 +90,7 @@ def fitted(
         "shown": shown,
         "trimmed": shown != lengths,
     }
-    return whole(high), visible
+    return whole(most), visible
 
 
 def side_by_side(left: Picture, right: Picture, name: str) -> Picture:

@@ -22,10 +22,10 @@ from engine.ledger.chat_tables import (
     SeenRow,
     VerdictRow,
 )
-from engine.ledger.erasure import BLANK_REQUEST, blank_jobs, chunks, erase_private
+from engine.ledger.erasure import BLANK_REQUEST, blank_jobs, erase_private
 from engine.ledger.ledger import Ledger
 from engine.ledger.tables import Asker, Delivery, JobRow, RequestRow
-from engine.ledger.transactions import add, lasting
+from engine.ledger.transactions import add, chunks, lasting
 from engine.queues.postgres.tables import Ticket
 from engine.settings import KEEP_HOURS
 

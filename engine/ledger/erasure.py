@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.ledger.chat_tables import MessageRow, Rating, Report, VerdictRow
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.tables import Delivery, JobRow, Output, PictureRow, RequestRow
-from engine.ledger.transactions import Database
+from engine.ledger.transactions import Database, chunks
 
-AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
 # What /again and /continue copy from the request that they take up: its asker's words.
 BORROWED = ("text", "beginning", "style", "drawing", "memory", "route")
 BLANK_REQUEST: dict[str, Any] = dict.fromkeys(("typed", *BORROWED), None)
@@ -147,7 +146,3 @@ async def still_there(connection: AsyncConnection, parent: str) -> str | None:
     """Find the request that another continues, held until that is written; None if it was forgotten."""
     query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
     return await connection.scalar(query.with_for_update(read=True, key_share=True))
-
-
-def chunks(names: Sequence[str]) -> list[Sequence[str]]:
-    return [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]

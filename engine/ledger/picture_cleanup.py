@@ -13,10 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import MediaError
 from engine.ledger.tables import Discard, PictureRow
-from engine.ledger.transactions import Database, add
+from engine.ledger.transactions import AT_ONCE, Database, add, chunks
 from engine.media.store import PictureStore
 
-AT_ONCE = 500  # names a statement
 SAFE_SECONDS = 3600.0  # a picture this old is no longer one whose row is about to be written
 REFUSALS = 3  # in a row: the store is away, and the rest waits for the next time
 
@@ -75,8 +74,7 @@ class PictureCleanup(Database):
         columns = [PictureRow.media, *(c for observer in self.observers for c in observer.pictures)]
         kept: set[str] = set()
         async with self.reading() as connection:
-            for start in range(0, len(names), AT_ONCE):
-                chunk = names[start : start + AT_ONCE]
+            for chunk in chunks(names):
                 for column in columns:
                     query = sa.select(column).where(column.in_(chunk))
                     kept.update(name for name in await connection.scalars(query) if name)

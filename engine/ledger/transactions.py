@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TURN_SECONDS = 10.0  # a writer waits this long for those before it
 TRIES = 6
 PAUSE_SECONDS = 0.02  # before the second try; twice as long before each further one
+AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -165,6 +166,10 @@ class Database:
 
     def place(self, platform: str, place: str) -> str:
         return self.vault.lookup(f"{platform} place", place)
+
+
+def chunks(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]
 
 
 async def add(connection: AsyncConnection, table: Any, values: Mapping[str, Any]) -> bool:

@@ -92,8 +92,7 @@ def _folded(text: str) -> str:
 
 def _shortened(text: str) -> Iterator[str]:
     """Write two of each stretched letter; then as many as the word has, if we know it, else one."""
-    twice = _REPEATED.sub(r"\1\1", text)
-    yield twice
+    yield _REPEATED.sub(r"\1\1", text)
     if _REPEATED.search(text):
         yield " ".join(_known(word) for word in text.split())
 

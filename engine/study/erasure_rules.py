@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.chat import rights as chat_rights
-from engine.ledger.erasure import chunks
 from engine.ledger.observers import Rule
 from engine.ledger.tables import Asker, JobRow, RequestRow
+from engine.ledger.transactions import chunks
 from engine.study import tables as t
 from engine.study.consent.account_links import leave
 from engine.study.experiments.tables import (

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.ledger.erasure import chunks, cut_off
+from engine.ledger.erasure import cut_off
 from engine.ledger.tables import JobRow, Table
+from engine.ledger.transactions import chunks
 from engine.moderation import unspoken
 from engine.study.consent.consent import live_consent, takes_part
 from engine.study.study import Study

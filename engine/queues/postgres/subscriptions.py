@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from engine.errors import KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Event, Failed, Final, Queued, Started
-from engine.ledger.erasure import chunks
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.tables import JobRow
+from engine.ledger.transactions import chunks
 from engine.queues.inbox import Inbox
 from engine.queues.postgres.notifications import EVENT, Listener, read_event
 from engine.queues.postgres.periodic import periodic

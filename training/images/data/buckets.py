@@ -1,12 +1,12 @@
 """Aspect buckets: which shape a picture is trained in, and where it is cut. Pure."""
 
-import hashlib
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.errors import BadRecipe
+from training.run.schedule import draw_key
 
 LONGEST = 2.0  # a bucket's side in resolutions, at most
 
@@ -91,5 +91,4 @@ def cuts_of(
 
 
 def cut_in_epoch(cuts: Sequence[Cut], seed: int, epoch: int, name: str) -> Cut:
-    digest = hashlib.sha256(f"{seed}:{epoch}:{name}".encode()).digest()
-    return cuts[int.from_bytes(digest[:7], "big") % len(cuts)]
+    return cuts[draw_key(seed, epoch, name) % len(cuts)]
