@@ -32,6 +32,7 @@ from engine.ledger.storage import (
 from engine.ledger.tables import Table
 from engine.ledger.transactions import Database
 from engine.settings import Settings
+from engine.study.experiments.tables import Enrolment
 from engine.vault import Sealed
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -160,6 +161,31 @@ def test_an_upgrade_with_data_from_each_schema_is_old_or_new_after_a_kill(
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == kills * (len(upgrade_kills.versions()) - 1)
     assert sum(kill["found"] == kill["from"] for kill in found) == len(found) * (kills - 1) / kills
+
+
+def test_a_place_is_enrolled_for_nobody_after_an_upgrade(settings: Settings) -> None:
+    with upgrade_kills.program_of("0014") as scripts:
+        upgrade(settings, scripts)
+    enrolments = Enrolment.__table__
+    same = {
+        "study": "s",
+        "experiment": "e",
+        "version_sha256": "",
+        "arm": "a",
+        "position": 0,
+        "at": 0,
+    }
+    rows = [
+        {"id": kind, "unit": kind, "unit_kind": kind, "pseudonym": "first", **same}
+        for kind in ("place", "person")
+    ]
+    with storage_of(settings).connect(writing=True) as connection:
+        connection.execute(enrolments.insert(), rows)
+        connection.commit()
+    upgrade(settings)
+    with storage_of(settings).connect(writing=False) as connection:
+        told = connection.execute(sa.select(enrolments.c.unit, enrolments.c.pseudonym))
+        assert dict(map(tuple, told)) == {"place": None, "person": "first"}
 
 
 @BOTH
