@@ -16,7 +16,7 @@ from talking import pressed, told
 
 from bot.messages.book import Book, epub, markdown
 from bot.messages.buttons import Press, Verb
-from bot.service.request import Who
+from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.chat.retention import KEEP_SECONDS
 from engine.chat.stories import path, versions
@@ -57,6 +57,13 @@ async def story(talk: ChatService, who: Who) -> dict[str, str]:
 
 async def _nodes(talk: ChatService, job: str):
     return await talk.context.services.stories.tree(await talk.context.engine.answer(job))
+
+
+def _text_of(said: Reply) -> str:
+    """The exported Markdown."""
+    [(name, data), _] = said.files
+    assert name.endswith(".md")
+    return data.decode()
 
 
 @in_chat
@@ -129,10 +136,10 @@ async def test_what_was_deleted_is_a_gap_and_its_branches_keep_their_place_and_g
     assert "1  (no longer kept)" in tree.text
     on = replace(who, reply_to=story["1.2"])
     [said] = await told(talk, "/story export", on)
-    files, deleted = dict(said.files), (await told(talk, "/story tree", on))[0]
+    text, deleted = _text_of(said), (await told(talk, "/story tree", on))[0]
     assert "1  (no longer kept)" in deleted.text
-    assert "\\[…\\]" in files["story.md"].decode() and "[…]" in said.text
-    assert nodes["1.2"].answer.text in files["story.md"].decode()
+    assert "\\[…\\]" in text and "[…]" in said.text
+    assert nodes["1.2"].answer.text in text
     [*_, last] = await told(talk, "/continue", on)
     assert (await talk.context.engine.answer(last.job)).text
     await pressed(talk, Press(Verb.DELETE, story["1.2"]), who)
@@ -152,7 +159,7 @@ async def test_a_story_whose_beginning_has_expired_is_exported_and_goes_on(
     on = replace(who, reply_to=later.job)
     [said] = await told(talk, "/story export", on)
     clock.ahead = 0.0
-    assert later.text in dict(said.files)["story.md"].decode()
+    assert later.text in _text_of(said)
     assert (await told(talk, "/continue", on))[-1].text
 
 
@@ -167,7 +174,7 @@ async def test_a_story_whose_beginning_has_expired_is_exported_and_goes_on(
 async def test_an_epub_is_in_the_language_of_its_story(talk, who, text: str, language: str) -> None:
     await told(talk, f"/story {text}", who)
     [said] = await told(talk, "/story export", who)
-    with zipfile.ZipFile(io.BytesIO(dict(said.files)["story.epub"])) as book:
+    with zipfile.ZipFile(io.BytesIO(said.files[1][1])) as book:
         assert f"<dc:language>{language}</dc:language>" in book.read("book.opf").decode()
         assert f'lang="{language}"' in book.read("story.xhtml").decode()
 
@@ -185,13 +192,21 @@ async def test_stories_are_listed_each_with_a_way_to_its_tree(talk, who, story) 
 
 
 @in_chat
+async def test_no_export_takes_the_place_of_another(talk, who, story) -> None:
+    named = []
+    for number in ("1.1", "1.2", "1.2"):
+        [said] = await told(talk, "/story export", replace(who, reply_to=story[number]))
+        named.append([name for name, _ in said.files])
+    assert named[1] == named[2] and not {*named[0]} & {*named[1]}
+
+
+@in_chat
 async def test_an_export_holds_the_line_to_the_answer_with_its_marks(talk, who, story) -> None:
     [said] = await told(talk, "/story export", replace(who, reply_to=story["1.2"]))
-    files = dict(said.files)
-    text = files["story.md"].decode()
+    text = _text_of(said)
     for mark in ("# The vicar coughed.", "H. P. Lovecraft", "AI-generated", "20"):
         assert mark in text
-    with zipfile.ZipFile(io.BytesIO(files["story.epub"])) as book:
+    with zipfile.ZipFile(io.BytesIO(said.files[1][1])) as book:
         assert book.infolist()[0].filename == "mimetype"
         assert book.infolist()[0].compress_type == zipfile.ZIP_STORED
         assert book.read("mimetype") == b"application/epub+zip"

@@ -116,7 +116,8 @@ async def export(context: Context, _command: Simple, who: Who) -> Reply:
         parts=parts,
         notices=tuple(dict.fromkeys([notice, *labels, *attribution])),
     )
-    files = (("story.md", markdown(book).encode()), ("story.epub", epub(book)))
+    name = f"story-{here.job.id[-6:].lower()}"  # no other's export takes its place
+    files = ((f"{name}.md", markdown(book).encode()), (f"{name}.epub", epub(book)))
     said = words("story.export", who.locale, parts=len(line) - gone)
     said += words("story.gaps", who.locale, count=gone) if gone else ""
     return Reply(said, private=True, files=files)

@@ -30,7 +30,7 @@ from engine.shutdown import end
 CLEAN_SECONDS = 3600.0  # between two rounds of retention
 ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
 SAVED = re.compile(r"[0-9a-hjkmnp-tv-z]{26}(-\d)?\.png")
-WRITTEN = ("mydata.html", "mydata.json", "mydata.zip", "story.md", "story.epub")
+WRITTEN = re.compile(r"mydata\.(html|json|zip)|story(-[0-9a-hjkmnp-tv-z]{6})?\.(md|epub)")
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class TerminalSession:
     def _delete(self) -> int:
         """Delete what was saved where it is saved unless told otherwise; says how many files it was."""
         home, pictures = self._settings.home, self._settings.saved_pictures
-        files = [home / name for name in WRITTEN if (home / name).exists()]
+        files = [path for path in home.iterdir() if WRITTEN.fullmatch(path.name)]
         if pictures.is_dir():
             files += [path for path in pictures.iterdir() if SAVED.fullmatch(path.name)]
         for path in files:
