@@ -25,7 +25,7 @@ PROBE, SHORT, LONG = 1_250, 5_000, 20_000  # characters
 FLOOR = 40.0  # milliseconds at LONG; below it nobody waits, whatever the growth
 NOTICED = {PROBE: 0.06, SHORT: 1.2}  # milliseconds; less stays below FLOOR, even with the square
 RATIO = 5.0  # LONG over SHORT; 4 is linear
-SECONDS = 0.5  # CPU for one text; more is called endless
+SECONDS = 0.5  # CPU for one text, or RATIO times that of a quarter of it; more is called endless
 TRIES = 3
 ENDLESS = float("inf")
 OWN = (  # for functions that read one thing after the other
@@ -64,12 +64,13 @@ def _stop(*_: object) -> None:
         raise _StopError
 
 
-def milliseconds(run: Run, text: str, tries: int = 1) -> float:
-    """The least CPU time of so many tries; infinite once one took longer than SECONDS."""
+def milliseconds(run: Run, text: str, tries: int = 1, before: float = 0.0) -> float:
+    """The least CPU time of so many tries; infinite once one took longer than SECONDS, or than RATIO
+    times what was `before`."""
     global _armed
     least = ENDLESS
     for _ in range(tries):
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        signal.setitimer(signal.ITIMER_VIRTUAL, max(SECONDS, RATIO * before / 1000))
         begun = time.thread_time()  # the process's clock is coarse while a timer runs
         _armed = True
         try:
@@ -94,9 +95,12 @@ def timed(place: str, run: Run, made: Iterable[Text]) -> Timing:
         long = _next(run, text, short, SHORT, LONG)
         one = Timing(place=place, short=short, long=long, text=start)
         for _ in range(TRIES):  # a busy machine makes one slow, never all
-            if not one.linear and one.long < ENDLESS:
-                least = [milliseconds(run, text(n), TRIES) for n in (SHORT, LONG)]
-                one = Timing(place=place, short=least[0], long=least[1], text=start)
+            if not one.linear:
+                short = milliseconds(run, text(SHORT), TRIES)
+                long = ENDLESS
+                if short < ENDLESS:
+                    long = milliseconds(run, text(LONG), TRIES, short)
+                one = Timing(place=place, short=short, long=long, text=start)
         worst = max(worst, one, key=_bad)
         if worst.long == ENDLESS:
             break
@@ -107,7 +111,7 @@ def _next(run: Run, text: Text, before: float, length: int, more: int) -> float:
     """The time of a longer text, if what a shorter one took can grow to matter; else a guess."""
     if before == ENDLESS or before < NOTICED[length]:
         return before * more / length
-    return milliseconds(run, text(more))
+    return milliseconds(run, text(more), before=before)
 
 
 def _bad(one: Timing) -> tuple[bool, float]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from stages import stage
 from tiny_sdxl import make_base, make_pictures, make_recipe
 
@@ -24,7 +25,7 @@ from engine.weights.picture_lora import SETTINGS
 from engine.weights.weight_files import digest_of
 from tests.benchmarks.training_step import measure_image
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
-from training.images.bases import load_pipeline, noise_schedule
+from training.images.bases import base_folder, load_pipeline, noise_schedule
 from training.images.data.folder import read_folder
 from training.images.evaluation.measures import Measures
 from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
@@ -66,9 +67,9 @@ def prepared(
     return recipe, run
 
 
-def session_of(recipe: ImageRecipe, run: Path) -> ImageSession:
+def session_of(recipe: ImageRecipe, run: Path, base: Path | None = None) -> ImageSession:
     pictures = read_folder(Path(recipe.data.folder), recipe.data, recipe.run.seed, time.time())
-    return ImageSession(recipe, run, pictures)
+    return ImageSession(recipe, run, pictures, base or base_folder(recipe))
 
 
 def log_of(run: Path) -> list[dict[str, float]]:
@@ -381,6 +382,12 @@ def test_a_run_goes_on_from_its_checkpoints_by_the_same_recipe_and_pictures_of_t
         changed, _ = prepared(tmp_path, base, pictures, *changes, change)
         with pytest.raises(TrainingStopped, match="another recipe"):
             session_of(changed, run)
+    other = shutil.copytree(base, tmp_path / "other")
+    session_of(recipe, run, other)
+    weights = other / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({n: tensor + 1 for n, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(TrainingStopped, match=r"another recipe, base"):
+        session_of(recipe, run, other)
     session.progress.step, session.progress.best_step = 3, 2
     with pytest.raises(TrainingStopped, match=r"step-000002 is gone.*--fresh"):
         session.choose()

@@ -204,6 +204,21 @@ def test_a_run_goes_on_only_upon_the_weights_that_it_began_with(
         Session(recipe, run, tiny_base)
 
 
+def test_a_run_goes_on_only_upon_the_base_that_it_began_with(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    Session(recipe, run, tiny_base).save()
+    other = shutil.copytree(tiny_base, tmp_path / "other")
+    Session(recipe, run, other)
+    [file] = other.glob("*.safetensors")
+    save_file(
+        {name: tensor + 1 for name, tensor in load_file(file).items()}, file, {"format": "pt"}
+    )
+    with pytest.raises(TrainingStopped, match=r"another recipe, base"):
+        Session(recipe, run, other)
+
+
 def test_an_adapter_of_the_last_step_is_told_with_the_loss_of_that_step(
     tmp_path: Path, corpus: Path, tiny_base: Path
 ) -> None:

@@ -44,14 +44,14 @@ def render(
     number: int, manner: str, size: int, samples: int, folder: Path
 ) -> tuple[Any, dict[str, str]]:
     """Give the picture of a number as bytes (size, size, 3), and its facts."""
-    from training.renders.design import drawn
-    from training.renders.materials import KINDS
+    from training.renders.design import FORMS, drawn
     from training.renders.piece import Piece
     from training.renders.pieces import BUILD
     from training.renders.scene import picture
 
     rng = random.Random(f"{manner}:{number}")
-    piece = Piece(rng, drawn(rng, KINDS[number % len(KINDS)], manner))
+    kinds = list(FORMS)
+    piece = Piece(rng, drawn(rng, kinds[number % len(kinds)], manner))
     BUILD[piece.design.kind](piece)
     facts = piece.facts() | {"manner": manner}
     return picture(piece, manner, size, samples, folder), facts  # type: ignore[arg-type]

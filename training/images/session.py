@@ -70,9 +70,7 @@ class Average:
 
 
 class ImageSession(RunSession):
-    def __init__(
-        self, recipe: ImageRecipe, run: Path, pictures: Pictures, base: Path | None = None
-    ) -> None:
+    def __init__(self, recipe: ImageRecipe, run: Path, pictures: Pictures, base: Path) -> None:
         self.recipe, self.run, self.pictures, training = recipe, run, pictures, recipe.training
         self.accelerator = accelerator_for(training.precision)
         self.device = self.accelerator.device
@@ -86,7 +84,7 @@ class ImageSession(RunSession):
         self.weights = trained_weights(self.pipeline)
         self.average = Average(self.weights, training.ema)
         self.trainer = ImageTrainer(recipe, self.pipeline, embeddings, self.accelerator)
-        what = (recipe.training_digest, pictures.digest, self.resolution, list(self.weights))
+        digests = (recipe.training_digest, digest_of(base), pictures.digest)
         start = [digest_of(Path(recipe.lora.start).expanduser())] if recipe.lora.start else []
         prior = [picture.sha256 for picture in self.prior.pictures] if self.prior else []
         self.batches = batches_in(self.samples.shapes, training.batch)
@@ -94,7 +92,7 @@ class ImageSession(RunSession):
             run,
             self.trainer,
             steps_in(training, self.batches, self.accelerator.num_processes),
-            digest_of_values([*what, *start, *prior]),
+            digest_of_values([*digests, self.resolution, list(self.weights), *start, *prior]),
             pictures.due,
             every=recipe.save.every,
             minutes=recipe.save.minutes,

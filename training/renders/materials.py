@@ -51,7 +51,6 @@ GROUNDS = {
     "red": [0.42, 0.03, 0.05],
     "pink": [0.80, 0.42, 0.48],
 }
-KINDS = ("ring", "tiara", "necklace", "brooch", "pendant", "earrings", "coronet", "bracelet")
 OPAL_FIRE = ([0.15, 0.55, 0.85], [0.25, 0.80, 0.45], [0.95, 0.50, 0.25], [0.60, 0.40, 0.85])
 
 

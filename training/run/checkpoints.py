@@ -82,8 +82,8 @@ def resume(
     found = load(there[-1])
     if found[0].digest != digest:
         raise TrainingStopped(
-            "This run's checkpoints were made with another recipe, corpus or start. Give the recipe a "
-            "new [run] name, or start over with --fresh (the old checkpoints are deleted)."
+            "This run's checkpoints were made with another recipe, base, corpus or start. Give the "
+            "recipe a new [run] name, or start over with --fresh (the old checkpoints are deleted)."
         )
     return found
 

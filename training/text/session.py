@@ -13,7 +13,7 @@ from training.run.record import digest_of_file
 from training.run.schedule import spread, steps_in
 from training.run.session import RunSession
 from training.run.trainer import accelerator_for
-from training.text.bases import add_adapter, load_base
+from training.text.bases import add_adapter, load_base, place_of
 from training.text.data.blocks import rare_in_prompts, read_split
 from training.text.trainer import TextTrainer
 
@@ -31,12 +31,13 @@ class Session(RunSession):
         self._start = {n: t.clone() for n, t in get_peft_model_state_dict(model).items()}
         self.trainer = TextTrainer(recipe, model, accelerator, rare_in_prompts(self.blocks))
         start = [digest_of(Path(recipe.lora.start).expanduser())] if recipe.lora.start else []
+        base_digest = digest_of(place_of(recipe.base, base))
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
         super().__init__(
             run,
             self.trainer,
             steps_in(training, len(self.blocks), accelerator.num_processes),
-            digest_of_values([recipe.training_digest, blocks_digest, *start]),
+            digest_of_values([recipe.training_digest, base_digest, blocks_digest, *start]),
             due,
             every=training.validate_every,
             minutes=training.checkpoint_minutes,

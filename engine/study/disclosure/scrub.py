@@ -61,10 +61,8 @@ def _telephone(text: str) -> bool:
     >>> _telephone("+39 06 1234 5678"), _telephone("1890-1937"), _telephone("3.14159265")
     (True, False, False)
     """
-    if _NO_TELEPHONE.fullmatch(text):
-        return False
-    digits = sum(character.isdigit() for character in text)
-    return 7 <= digits <= 15 and (text.startswith(("+", "00", "(")) or digits >= 9)
+    least = 7 if text.startswith(("+", "00", "(")) else 9
+    return least <= sum(map(str.isdigit, text)) <= 15 and not _NO_TELEPHONE.fullmatch(text)
 
 
 _YEAR = r"(?:1\d|20)\d\d"
