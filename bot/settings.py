@@ -24,7 +24,9 @@ GONE = {  # settings of older versions, and what to do without them
 class PlatformSettings(BaseSettings):
     """Read once in `main`, passed down. A burst of 0 means no limit."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     # read from the variables of the same names, in capitals
     discord_token: SecretStr | None = None

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
 
     @property
     def media(self) -> Path:
-        return self.media_folder or self.home / "media"
+        return (self.media_folder or self.home / "media").expanduser()
 
     @property
     def ledger_file(self) -> Path:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from typer.main import get_command
 from bot.cli.app import app
 from bot.settings import check_names
 from engine.engine import LocalEngine
+from engine.ledger.keys import key_file
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import upgrade
 from engine.plan.router import route
@@ -84,6 +86,35 @@ async def test_a_backup_brings_words_back_but_nobody_who_was_forgotten(
     async with open_services(restored) as services:
         assert (await services.ledger.answer(kept)).request.text == "words of kept"
         assert await services.ledger.answer(gone) is None
+
+
+@pytest.mark.databases("sqlite")
+async def test_a_new_machine_takes_a_backup_and_makes_an_export_of_nobody_who_was_forgotten(
+    settings, ledger, asked, tmp_path
+) -> None:
+    await asked("gone")
+    new, backup = settings.model_copy(update={"home": tmp_path / "new"}), str(tmp_path / "backup")
+    run("back up sqlite", BACKUP=backup, PASTICHE_HOME=str(settings.home))
+    async with open_services(settings) as services:
+        await services.forget("terminal", "gone")
+    await ledger.close()
+    run("restore sqlite", BACKUP=backup, PASTICHE_HOME=str(new.home))
+    shutil.copy(settings.home / "tombstones.jsonl", new.home)
+    assert new.ledger_file.stat().st_mode & 0o077 == 0
+    keep = {"PASTICHE_KEY_FILE": str(key_file(settings)), "PASTICHE_HOME": str(new.home)}
+    for words in (["study", "retention"], ["log", "--out", str(tmp_path / "log.jsonl")]):
+        command = [sys.executable, "-m", "bot", *words]
+        done = subprocess.run(command, env=os.environ | keep, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    told = (tmp_path / "log.jsonl").read_bytes()
+    assert b"words of gone" not in told
+
+
+def test_nothing_is_backed_up_where_there_is_nothing(tmp_path) -> None:
+    env = os.environ | {"BACKUP": str(tmp_path / "backup"), "PASTICHE_HOME": str(tmp_path)}
+    line = ["sh", "-euc", commands("back up sqlite")]
+    assert subprocess.run(line, env=env, capture_output=True, check=False).returncode != 0
+    assert not (tmp_path / "backup" / "ledger.sqlite3").exists()
 
 
 def test_a_backup_needs_no_file_that_a_key_elsewhere_leaves_out(settings, tmp_path) -> None:

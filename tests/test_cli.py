@@ -198,7 +198,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_doctor_finds_nothing_wrong_and_makes_a_round_trip() -> None:
     done = pastiche("doctor", DISCORD_TOKEN="", TELEGRAM_TOKEN="123456789:" + "A" * 35)
     said = done.stdout.decode()
-    assert "worker answered" in said
+    assert "worker answered" in said and "DISCORD_TOKEN is not set" in said
     assert "TELEGRAM_TOKEN is set" in said
     assert "AAAA" not in said + done.stderr.decode()
 

@@ -1,7 +1,9 @@
 """Opening the ledger: schema, backup, key, and what makes it refuse."""
 
 import json
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,6 +132,27 @@ def test_an_older_ledger_is_copied_and_then_upgraded(settings: Settings, next_sc
     assert "mood" in columns(settings, "jobs")
     copied = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{backup}"})
     assert columns(copied, "jobs") == columns(settings, "jobs") - {"mood"}
+
+
+def test_an_upgrade_without_room_for_the_copy_says_so_and_leaves_one_file(
+    settings: Settings, next_schema
+) -> None:
+    upgrade(settings)
+    scripts = next_schema("pass")
+    before = settings.ledger_file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, hard))
+    try:
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="cannot be used: "):
+                upgrade(settings, scripts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, kept)
+    assert settings.ledger_file.read_bytes() == before
+    assert len(list((settings.home / "backups").iterdir())) <= 1
+    assert upgrade(settings, scripts) is not None
 
 
 @BOTH

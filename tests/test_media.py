@@ -10,8 +10,9 @@ from engine.backends.echo import EchoBackend
 from engine.errors import LedgerError, MediaError
 from engine.ledger.ledger import Ledger
 from engine.ledger.picture_cleanup import SAFE_SECONDS, discard
-from engine.ledger.storage import open_database
+from engine.ledger.storage import open_database, upgrade
 from engine.media.store import PictureStore, name_of
+from engine.process.bootstrap import open_engine
 from engine.vault import Vault
 
 VAULT = Vault(b"k" * 32)
@@ -54,6 +55,21 @@ def test_a_folder_that_is_away_is_told_without_its_pictures_names(tmp_path) -> N
         with pytest.raises(MediaError) as told:
             call()
         assert name_of(b"x") not in str(told.value)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_start_deletes_no_picture_in_a_folder_that_others_may_share(
+    settings, tmp_path, shared: bool
+) -> None:
+    """Some command without the fleet's database address has a ledger of its own, and names none."""
+    if shared:
+        settings = settings.model_copy(update={"media_folder": tmp_path / "shared"})
+    upgrade(settings)
+    theirs = PictureStore(settings.media, VAULT)
+    name = theirs.put(b"a picture of the fleet")
+    async with open_engine(settings):
+        pass
+    assert theirs.names() == ([name] if shared else [])
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Quotas, places, switches and retention: arithmetic and rules, on a real database."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -207,14 +206,14 @@ async def test_a_copy_that_cannot_be_deleted_stops_neither_retention_nor_the_oth
     services: Services, settings
 ) -> None:
     folder = settings.home / "backups"
-    for path in (folder / "a.sqlite3", folder / "c.sqlite3"):
+    for path in (folder / "ledger-0001-1.sqlite3", folder / "ledger-0001-3.sqlite3"):
         path.mkdir(parents=True)  # a folder is no file to delete
-        os.utime(path, (0, 0))
-    (folder / "b.sqlite3").touch()
-    os.utime(folder / "b.sqlite3", (0, 0))
+    for name in ("ledger-0001-2.sqlite3", "mine.sqlite3"):
+        (folder / name).touch()
     async with open_services(settings) as another:
         assert (await another.retention.clean())["backups"] == 1
-    assert not (folder / "b.sqlite3").exists()
+    assert not (folder / "ledger-0001-2.sqlite3").exists()
+    assert (folder / "mine.sqlite3").exists()
 
 
 async def test_retention_deletes_backups_older_than_five_weeks(
@@ -222,11 +221,11 @@ async def test_retention_deletes_backups_older_than_five_weeks(
 ) -> None:
     folder = settings.home / "backups"
     folder.mkdir(exist_ok=True)
-    for name, days in (("old", 36), ("new", 34)):
-        path = folder / f"{name}.sqlite3"
-        path.write_bytes(b"")
-        then = time.time() - days * 86400
-        os.utime(path, (then, then))
+    old, new = (
+        folder / f"ledger-0001-{int(time.time()) - days * 86400}.sqlite3" for days in (36, 34)
+    )
+    for path in (old, new):
+        path.touch()  # as a /forget in it does: that makes no copy younger
     async with open_services(settings) as another:
         assert (await another.retention.clean())["backups"] == 1
-    assert [path.name for path in folder.glob("*.sqlite3")] == ["new.sqlite3"]
+    assert [*folder.glob("*.sqlite3")] == [new]

@@ -1,6 +1,5 @@
 """`pastiche study`: what an operator does by hand, and what it says when it cannot be done."""
 
-import os
 import time
 from pathlib import Path
 
@@ -137,13 +136,14 @@ async def test_old_copies_go_in_their_time(tmp_path: Path) -> None:
     await opened(settings)
     folder = settings.home / "backups"
     folder.mkdir(exist_ok=True)
-    for name, age in (("old", BACKUP_SECONDS + 60), ("young", BACKUP_SECONDS - 3600)):
-        path = folder / f"{name}.sqlite3"
-        path.write_bytes(b"")
-        at = path.stat().st_mtime - age
-        os.utime(path, (at, at))
+    old, young = (
+        folder / f"ledger-0001-{int(time.time() - age)}.sqlite3"
+        for age in (BACKUP_SECONDS + 60, BACKUP_SECONDS - 3600)
+    )
+    old.touch()
+    young.touch()
     async with open_services(settings) as services:
         assert (await services.retention.clean(dry_run=True))["backups"] == 1
-        assert (folder / "old.sqlite3").exists()
+        assert old.exists()
         assert (await services.retention.clean())["backups"] == 1
-    assert [path.name for path in folder.iterdir()] == ["young.sqlite3"]
+    assert [*folder.iterdir()] == [young]

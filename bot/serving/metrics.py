@@ -241,8 +241,8 @@ async def showing_bot(
     async with showing(health, meter.registry, host, port, gathering(talk, health)) as shown:
         if port and not shown:
             raise SetupError(
-                f"Another program listens on port {port} already, and would be read as this bot. "
-                "Choose another with PASTICHE_METRICS_PORT."
+                f"Port {port} of {host} cannot be had: another program has it, or the address is not "
+                "this machine's. Set PASTICHE_METRICS_PORT or PASTICHE_METRICS_HOST."
             )
         if shown:
             log.info("metrics and health", extra={"address": f"{host}:{shown}"})

@@ -101,12 +101,15 @@ class Retention:
         gone = 0
         for path in (self._home / "backups").glob("*.sqlite3"):
             try:
-                if path.stat().st_mtime < now - BACKUP_SECONDS:
+                made = int(
+                    path.stem.rpartition("-")[2]
+                )  # what is forgotten in it makes the file newer
+                if made < now - BACKUP_SECONDS:
                     if not dry_run:
                         path.unlink(missing_ok=True)
                     gone += 1
-            except FileNotFoundError:
-                continue  # somebody else's broom was faster
+            except ValueError:
+                continue  # it has a name that is not ours
             except OSError as error:
                 log.warning("an old copy cannot be deleted", extra={"why": error.strerror})
         return gone

@@ -42,8 +42,9 @@ class LedgerFile:
                 yield connection
             if writing:
                 self.path.chmod(0o600)
-        except sa.exc.DatabaseError as error:
-            raise LedgerError(f"The ledger {self.name} cannot be used: {error.orig}") from error
+        except (sa.exc.DatabaseError, sqlite3.Error) as error:
+            why = getattr(error, "orig", error)
+            raise LedgerError(f"The ledger {self.name} cannot be used: {why}") from error
         finally:
             database.dispose()
 
@@ -54,13 +55,14 @@ class LedgerFile:
         """Copy it by SQLite's own backup, under the old schema's name."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{self.path.stem}-{revision}-{int(time.time())}{self.path.suffix}"
-        copy = folder / name
+        copy, part = folder / name, folder / "copy.part"  # what a full disk leaves is written over
         with (
             closing(sqlite3.connect(self.path)) as source,
-            closing(sqlite3.connect(copy)) as target,
+            closing(sqlite3.connect(part)) as target,
         ):
+            part.chmod(0o600)
             source.backup(target)
-        copy.chmod(0o600)
+        part.rename(copy)
         return str(copy)
 
     def open(self, *, synced: bool) -> AsyncEngine:

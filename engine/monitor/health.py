@@ -5,7 +5,6 @@ an asker, a place or a secret, but there is no lock on it either.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -154,8 +153,10 @@ class _Pages:
         return web.json_response({"ready": sound, "checks": told}, status=200 if sound else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        if self.refresh:
-            with contextlib.suppress(TimeoutError):  # then the figures of before
+        try:
+            if self.refresh:
                 await self._from_main(self.refresh())
+        except TimeoutError:  # the figures would be those of before
+            return web.Response(text="the loop does not answer\n", status=503)
         text = await asyncio.to_thread(generate_latest, self.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -49,7 +49,7 @@ async def owning(
         max_length=settings.max_length,
         semantic=Semantic() if settings.routes_by_meaning else None,
     )
-    swept = await ledger.sweep()
+    swept = 0 if settings.media_folder else await ledger.sweep()  # another's may lie there, too
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server = Server(settings.socket, partial(_serve, core, queue))
     make_runtime(settings)

@@ -37,12 +37,12 @@ class OrderedWriter:
         while lane:
             try:
                 await lane[0]()
-            except LedgerError:
-                extra = {"job": job}
+            except LedgerError as error:
+                extra = {"job": job, "why": str(error)}
                 if self._closing:
                     log.warning("the next start does again what was not written", extra=extra)
                     return
-                log.exception("the ledger refuses; asking again", extra=extra)
+                log.warning("the ledger refuses; asking again", extra=extra)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except Exception:

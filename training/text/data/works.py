@@ -1,13 +1,12 @@
 """A work (a story, a book, an article) on its way from a source to a block of tokens."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from training.errors import BadCorpus
-from training.run.json_lines import write_lines
+from training.run.json_lines import read_lines, write_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +57,7 @@ def read_works(path: Path) -> Iterator[Work]:
     """Yield the works of one split; raises BadCorpus when the corpus stage has not run."""
     if not path.exists():
         raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
-    for line in path.read_text(encoding="utf-8").strip("\n").split("\n"):
-        if not line:
-            continue
-        row = json.loads(line)
+    for row in read_lines(path):
         yield Work(**{**row, "paragraphs": tuple(row["paragraphs"])})
 
 
