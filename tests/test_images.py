@@ -325,8 +325,11 @@ async def test_a_prompt_is_encoded_once_while_it_is_remembered(backend) -> None:
 async def test_a_base_that_is_missing_stops_its_own_expert_only(draws, tmp_path) -> None:
     backend = draws(("absent", {"base": tmp_path / "nowhere"}))
     await backend.load()
+    await drawn(backend, a_job("bare"))
+    there = backend._scheduler._loaded()
     with pytest.raises(ModelError, match="no base"):
         await run(backend, a_job("absent"))
+    assert backend._scheduler._loaded() is there, "nobody waits for it to be loaded again"
     write_image_card(tmp_path / "experts", "absent", tmp_path / "nowhere")
     registry = Registry.load([tmp_path / "experts"], "embedded")
     with pytest.raises(ModelError, match="no base"):

@@ -69,7 +69,9 @@ def a_mixer(
     return mixer
 
 
-def a_row(mixer: MixingScheduler, number: int, sampling: Sampling) -> TextSequence:
+def a_row(
+    mixer: MixingScheduler, number: int, sampling: Sampling, kind: type[TextSequence] = TextSequence
+) -> TextSequence:
     """A request of its own length; it ends by its length alone."""
     name = EXPERTS[number % 4]
     job = Job(
@@ -85,7 +87,7 @@ def a_row(mixer: MixingScheduler, number: int, sampling: Sampling) -> TextSequen
     )
     ids = [4 + (number * 31 + place * 37) % 250 for place in range(20 + 30 * (number % 3))]
     key = AdapterKey(name) if mixer.has(AdapterKey(name)) else BARE
-    return TextSequence(
+    return kind(
         job, key, ids, (), byte_fallback(), (), ("", ""), lambda: False, lambda _event: None
     )
 
@@ -352,3 +354,73 @@ def test_a_step_keeps_to_its_device(tiny: Path) -> None:
             mixer.cache.swap(0, 1, 3)
             mixer.cache.copy_in(1, mixer.cache.copy_out(0, 3), 3)
         assert made.device.type == "meta"
+
+
+class _Short(TextSequence):
+    """A row in whose first draw memory runs out: the numbers are there by then."""
+
+    left = 1
+
+    def draw(self) -> Draw:
+        if self.left:
+            self.left -= 1
+            raise MemoryError
+        return super().draw()
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_memory_that_runs_out_late_in_a_step_loses_no_row(
+    tiny: Path, device: str, fixed: bool
+) -> None:
+    """The rows have moved by then; the slots are as many as before once nobody is there."""
+    greedy = Sampling(temperature=0.0)
+    mixer = a_mixer(tiny, "llama", device, fixed=fixed)
+    alone = [written(mixer, [a_row(mixer, number, greedy)])[0] for number in range(5)]
+    kinds = [TextSequence, TextSequence, TextSequence, _Short, TextSequence]
+    rows = [a_row(mixer, number, greedy, kind) for number, kind in enumerate(kinds)]
+    assert written(mixer, rows) == alone
+    assert mixer.slots == 2
+    assert written(mixer, [a_row(mixer, number, greedy) for number in range(5)]) == alone
+    assert mixer.slots == 8
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_numbers_that_were_not_finite_spoil_no_row_that_comes_later(
+    tiny: Path, device: str, fixed: bool
+) -> None:
+    """Two rows fail in one step, and one moves to the other's place: both places are clean then."""
+    greedy, bad = Sampling(temperature=0.0), AdapterKey("bad")
+    mixer = a_mixer(tiny, "llama", device, fixed=fixed)
+    whole = mixer._adapters[AdapterKey(EXPERTS[0])]
+    mixer.adopt(bad, {name: (a * 1e25, b * 1e25) for name, (a, b) in whole.items()})
+    first, *failing = (a_row(mixer, number, greedy) for number in (1, 5, 8))
+    alone = written(mixer, [a_row(mixer, 1, greedy)])
+    mixer.prefixes.forget()
+    mixer.add(first)
+    for row in failing:
+        row.adapter = bad
+        mixer.add(row)
+    while mixer.busy:
+        mixer.step()
+        assert all(bool(t.isfinite().all()) for t in (*mixer.cache.keys, *mixer.cache.values))
+    assert [row.tokens[row.prompt :] for row in (first, *failing)] == [*alone, [], []]
+
+
+def test_one_long_request_leaves_all_seats_where_shapes_are_fixed(tiny: Path, device: str) -> None:
+    def seats() -> int:
+        rows, most = [a_row(mixer, number, Sampling(temperature=0.0)) for number in range(8)], 0
+        for row in rows:
+            mixer.add(row)
+        while mixer.busy:
+            mixer.step()
+            most = max(most, mixer.seated)
+        return most
+
+    mixer = a_mixer(tiny, "llama", device, fixed=True)
+    mixer.cache.budget = 8 * 1024 * mixer.cache.token_bytes
+    assert seats() == 8
+    long = a_row(mixer, 0, Sampling(temperature=0.0))
+    long.tokens = [4 + n * 37 % 250 for n in range(4000)]
+    long.prompt = len(long.tokens)
+    assert written(mixer, [long]) != [[]]
+    assert seats() == 8

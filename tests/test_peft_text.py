@@ -8,11 +8,11 @@ from test_backends import a_job
 from tiny_layouts import make_layout, make_lora
 from tiny_models import make_adapter, make_base, write_card
 
-from engine.backends.model_loading import Loaded, load_base
+from engine.backends.model_loading import RESIDENT_BASES, Loaded, load_base
 from engine.backends.peft_text import PeftTextBackend
 from engine.backends.text import TextBackend
 from engine.errors import ModelError
-from engine.events import Finished
+from engine.events import Cancelled, Finished
 from engine.plan.cards import Registry, Sampling
 from engine.settings import Settings
 
@@ -76,6 +76,39 @@ async def test_a_load_that_fails_half_way_leaves_no_trace(tiny, settings, regist
     after = [event async for event in backend.generate(bare, threading.Event())][-1]
     assert (after.text, after.base_digest) == (before.text, before.base_digest)
     assert backend._bases[str(tiny / "llama")] is not loaded
+
+
+def test_no_more_bases_stay_than_there_is_room_for(tiny, settings, registry_of) -> None:
+    backend = PeftTextBackend(settings, registry_of("llama"))
+    loaded = load_base(str(tiny / "llama"), settings.models)
+    for number in range(RESIDENT_BASES + 2):  # those that mixing does not know come by this way
+        backend.take(f"base {number}", loaded)
+    assert list(backend._bases) == [f"base {n + 2}" for n in range(RESIDENT_BASES)]
+
+
+async def test_a_request_for_a_base_that_is_missing_unloads_no_other(tiny, settings) -> None:
+    root = settings.home / "experts"
+    for name, base in (("moss", "llama"), ("fern", "gemma2"), ("absent", "nowhere")):
+        write_card(root, name, tiny / base)
+    backend = TextBackend(settings, Registry.load([root], "embedded"))
+    for name in ("moss", "fern"):
+        job = a_job(name, sampling=GREEDY)
+        [*_, last] = [event async for event in backend.generate(job, threading.Event())]
+        assert isinstance(last, Finished)
+    there = dict(backend._bases)
+    assert len(there) == RESIDENT_BASES
+    with pytest.raises(ModelError, match="no base"):
+        [_ async for _ in backend.generate(a_job("absent"), threading.Event())]
+    assert dict(backend._bases) == there
+
+
+async def test_who_was_cancelled_while_waiting_has_no_base_loaded_for_it(
+    settings, registry_of
+) -> None:
+    backend, stop = PeftTextBackend(settings, registry_of("llama")), threading.Event()
+    stop.set()
+    [*_, last] = [event async for event in backend.generate(a_job(), stop)]
+    assert isinstance(last, Cancelled) and not backend._bases
 
 
 def test_gemma_2_keeps_the_cap_on_its_scores(settings, tmp_path) -> None:

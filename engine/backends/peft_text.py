@@ -38,8 +38,11 @@ class PeftTextBackend:
         self._bases: OrderedDict[str, Loaded] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
 
-    def take(self, base: str, loaded: Loaded) -> None:
+    def take(self, base: str, loaded: Loaded) -> Loaded:
+        while len(self._bases) >= RESIDENT_BASES:
+            self._bases.popitem(last=False)
         self._bases[base] = loaded
+        return loaded
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         channel = JobChannel(job, stop)
@@ -57,9 +60,7 @@ class PeftTextBackend:
         loaded = self._bases.get(key)
         if loaded is None or loaded.spoilt:
             self._bases.pop(key, None)
-            while len(self._bases) >= RESIDENT_BASES:
-                self._bases.popitem(last=False)
-            loaded = self._bases[key] = load_base(weights.base, self._settings.models)
+            loaded = self.take(key, load_base(weights.base, self._settings.models))
         self._bases.move_to_end(key)
         if adapter is not None and expert.name not in loaded.adapters:
             loaded.adopt(expert.name, adapter, weights.digest)
@@ -68,10 +69,10 @@ class PeftTextBackend:
     def _write(self, channel: JobChannel) -> None:
         job, expert = channel.job, expert_of(self._files.registry, channel.job)
         channel.send_loading(expert.title)
-        loaded = self._loaded(expert, plain=job.plain)
         if channel.stopped():
             channel.send(Cancelled(job=job.id, attempt=job.attempt))
             return
+        loaded = self._loaded(expert, plain=job.plain)
         merged = self._files.merged(expert, loaded.digest, plain=job.plain)
         _Generation(channel, loaded, expert.bans, merged).run()
 

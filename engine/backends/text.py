@@ -28,6 +28,7 @@ from engine.events import Cancelled, Event
 from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
+from engine.weights.bases import fetch, find_base
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class TextBackend:
             raise UnmixableError(reason)
         resident = self._bases.get(weights.base)
         if resident is None:
+            fetch(find_base(weights.base, self._settings.models))  # or the others stay
             self._make_room()
             resident = self._bases[weights.base] = self._load_resident(weights.base)
         self._bases.move_to_end(weights.base)

@@ -24,7 +24,7 @@ from engine.shutdown import end, spawn
 
 CLOSE_SECONDS = 2.0
 REFUSAL = "SetupError"  # of a worker with other cards; another error is the owner's own
-MAX_LINE = 1 << 26  # bytes; four large pictures must fit
+MAX_LINE = 1 << 28  # bytes; four pictures of the largest size must fit
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from engine.backends.memory import is_out_of_memory
 from engine.backends.model_loading import expert_of, find_adapter
 from engine.plan.cards import Expert, Registry
 from engine.settings import Settings
-from engine.weights.bases import fetch
+from engine.weights.bases import fetch, fetch_pipeline, find_base
 
 TOGETHER = 4  # pictures in one pass
 ON_A_GPU = 8
@@ -163,7 +163,8 @@ class PictureScheduler:
         weights = self._registry.weights(expert)
         key = key_of(weights)
         if self._resident is None or self._resident[0] != key:
-            self._resident = None  # the old one makes room first
+            fetch_pipeline(find_base(weights.base, self._settings.models))  # or the old one stays
+            self._resident = None  # it makes room first
             _free()
             self._resident = (key, load_resident(weights, self._settings))
         return self._loaded()

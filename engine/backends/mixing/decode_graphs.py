@@ -137,7 +137,9 @@ class DecodeGraphs:
     ) -> DecodeGraph | None:
         if key not in self._graphs:
             device, (present, rows, places) = self._decoder.device, key
-            while self._graphs and (len(self._graphs) >= MOST_GRAPHS or free_bytes(device) < ROOM):
+            if free_bytes(device) < ROOM:
+                return None
+            while len(self._graphs) >= MOST_GRAPHS:
                 self._graphs.popitem(last=False)
             try:
                 if self._captures and self._pool is None:

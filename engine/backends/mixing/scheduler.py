@@ -17,7 +17,7 @@ from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decode_graphs import DecodeGraphs
 from engine.backends.mixing.decoder import Batch, Decoder
-from engine.backends.mixing.kv_cache import KVCache
+from engine.backends.mixing.kv_cache import ROOMY_TOKENS, KVCache
 from engine.backends.mixing.multi_lora import Stacks
 from engine.backends.mixing.prefix_cache import BLOCK, LEAST_TOKENS, Context, PrefixCache, shared
 from engine.backends.mixing.sampler import choose
@@ -53,7 +53,7 @@ class MixingScheduler:
         sizes = len(decoder.layers), decoder.kv_heads, decoder.head_size
         self.cache = KVCache(*sizes, decoder.dtype, decoder.device, budget)
         fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
-        self.slots = slots or max(1, min(self._times * MOST_SLOTS, fitting))
+        self.slots = self._most = slots or max(1, min(self._times * MOST_SLOTS, fitting))
         self._block = self._times * PIECE if accelerated else BLOCK
         self.prefixes = PrefixCache(int(free * PREFIX_SHARE), 1 if accelerated else BLOCK)
         self._stacks = Stacks(decoder.linears)
@@ -92,6 +92,8 @@ class MixingScheduler:
             log.info("an adapter left memory", extra={"digest": idle.digest, "for": key.digest})
 
     def add(self, row: TextSequence) -> None:
+        if not self.busy:
+            self.slots = self._most
         if row.adapter in self._adapters:
             self._adapters.move_to_end(row.adapter)
         self._waiting.append(row)
@@ -111,7 +113,8 @@ class MixingScheduler:
             self._graphs.forget()
 
     def _clear(self) -> None:
-        if not self._fixed:  # graphs are bound to where the cache is
+        # graphs are bound to where the cache is; one long answer shall not take all others' room
+        if not self._fixed or self.cache.tokens > ROOMY_TOKENS:
             self.rest()
 
     def _everyone(self) -> list[TextSequence]:
@@ -232,7 +235,6 @@ class MixingScheduler:
         for row, token in zip(rows, tokens, strict=True):
             if token is None:
                 self.prefixes.forget(row.adapter)
-                self.cache.wipe(row.place)
                 row.emit(ModelError(UNFIT.format(expert=row.job.expert)))
                 self._dismiss(row)
                 continue
@@ -257,6 +259,7 @@ class MixingScheduler:
             self._waiting.remove(row)
             return
         gap = row.place
+        self.cache.wipe(gap)
         if gap < self._writing:
             self._writing -= 1
             self._move(self._writing, gap)
@@ -271,21 +274,23 @@ class MixingScheduler:
         if source != target:
             mover = self._rows[source]
             self.cache.move(source, target, mover.read)
+            self.cache.wipe(source)
             self._rows[target], mover.place = mover, target
 
     def _shrink(self) -> None:
-        """Queue the later half of the rows anew, first in line, after memory ran out."""
+        """Queue all rows anew, first in line, after memory ran out at whatever moment of a step."""
         self.prefixes.forget()
-        self._graphs.forget()
-        if len(self._rows) == 1:
-            self._rows[0].emit(_too_long(self._rows[0]))
-            self._dismiss(self._rows[0])
+        rows, self._writing = sorted(self._rows, key=lambda row: row.waited), 0
+        self._rows.clear()
+        self._reading.clear()
+        self.rest()
+        for row in rows:
+            row.place = -1
+        if len(rows) == 1:
+            rows[0].emit(_too_long(rows[0]))
             return
-        self.slots = len(self._rows) // 2
-        later = sorted(self._rows, key=lambda row: row.waited)[self.slots :]
-        for row in later:
-            self._dismiss(row)
-        self._waiting.extendleft(reversed(later))
+        self.slots = len(rows) // 2
+        self._waiting.extendleft(reversed(rows))
         log.warning("out of memory: the batch has fewer slots now", extra={"slots": self.slots})
 
 
