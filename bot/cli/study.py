@@ -232,8 +232,7 @@ def plan_command(
         enrolled = round(people / (1 - drop_out) + 0.499)
         what = f"a share of {share:.0%}" if dprime is None else f"d′ = {dprime:g}"
         for number in sorted({max(4, people // 2), people, 2 * people}):
-            told = power_of(number, design)
-            sys.stdout.write(f"{number:>7,} people: power {told:.0%}\n")
+            sys.stdout.write(f"{number:>7,} people: power {power_of(number, design):.0%}\n")
         sys.stdout.write(
             f"{people:,} people find {what} with power {power:.0%}, {pairs} judgements of each, "
             f"icc {icc:g}, ties {ties:.0%}, at the level {level:g}; enrol {enrolled:,}. "

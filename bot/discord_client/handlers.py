@@ -114,8 +114,7 @@ class Handlers:
         """Refuse a button of a program before this one, or of nobody's."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=True):
             address = address_of(interaction)
-            text = words("discord.unknown_button", address.locale)
-            said = Reply(text, private=True)
+            said = Reply(words("discord.unknown_button", address.locale), private=True)
             await self._say(said, self.messages_at(address), who_pressed(interaction, address))
 
     async def left(self, server: str, channels: tuple[str, ...]) -> None:

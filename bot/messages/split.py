@@ -62,8 +62,7 @@ def split(text: str, limit: int, measure: Measure = len) -> list[str]:
 
 def as_file(text: str, limit: int, measure: Measure = len, most: int = MAX_PARTS) -> bool:
     """Say whether the text takes more than `most` parts, and so is better sent as a file."""
-    parts = _parts(text.strip(), limit, measure)
-    return sum(1 for _ in itertools.islice(parts, most + 1)) > most
+    return sum(1 for _ in itertools.islice(_parts(text.strip(), limit, measure), most + 1)) > most
 
 
 def _parts(text: str, limit: int, measure: Measure) -> Iterator[str]:

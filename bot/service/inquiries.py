@@ -14,8 +14,7 @@ from engine.plan.treatment import ARM
 
 
 async def styles(context: Context, _command: Simple, who: Who) -> Reply:
-    registry = await asyncio.to_thread(context.registry.learn)
-    return Reply(wording.styles(registry, who.locale))
+    return Reply(wording.styles(await asyncio.to_thread(context.registry.learn), who.locale))
 
 
 async def queue(context: Context, _command: Simple, who: Who) -> Reply:

@@ -102,8 +102,7 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
             return Request(command=name, text=text, free=free, **asdict(options) | _spoken(who))
         case Again(options=options):
             last = await meant(who, core)
-            same = replace(last.request, seed=None, parent=last.request_id)
-            return _with(same, options, who)
+            return _with(replace(last.request, seed=None, parent=last.request_id), options, who)
         case Continue(text=text, options=options):
             last = await meant(who, core)
             if last.job.order is not None:

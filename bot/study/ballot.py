@@ -77,8 +77,7 @@ def vote_rows(pair: Pair) -> Rows:
     if pair.choice:
         rows.append(row(Verb.BECAUSE, REASONS, pair.reason))
         label = words("compare.done" if pair.blind else "compare.reveal", locale)
-        show = button(Verb.VOTE, pair.id, "reveal", label=label)
-        rows.append((show,))
+        rows.append((button(Verb.VOTE, pair.id, "reveal", label=label),))
     return tuple(rows)
 
 

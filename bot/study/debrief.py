@@ -87,8 +87,7 @@ class Debriefs:
         person = await study.person(who, leaving=True) if study is not None else None
         if study is None or person is None:
             return []
-        due = await study.due(person, leaving=True)
-        return [await self.told(one, person, who) for one in due]
+        return [await self.told(one, person, who) for one in await study.due(person, leaving=True)]
 
     async def told(self, enrolled: "Enrolled", person: "Person", who: Who) -> str:
         experiment, services = enrolled.experiment, self._context.services.study

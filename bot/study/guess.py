@@ -62,8 +62,7 @@ class GuessGame:
         person = await self._services.participant(who)
         experiment, expert = None, ""
         if person is not None:
-            asking = Candidate(task="guess")
-            enrolled = await self._services.study.enrolled(person, who, asking)
+            enrolled = await self._services.study.enrolled(person, who, Candidate(task="guess"))
             if enrolled is not None:
                 first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:

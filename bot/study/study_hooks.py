@@ -41,8 +41,7 @@ class StudyHooks(ChatStudy):
             return None
         from bot.study.consent import invitation
 
-        invited = await invitation(self.chat, who)
-        return invited or await self.chat.questions.rating(job, who)
+        return await invitation(self.chat, who) or await self.chat.questions.rating(job, who)
 
     async def stop(self, who: Who, name: str = "") -> bool:
         return await self.chat.pairs.stop(who, name)

@@ -171,9 +171,8 @@ async def open_terminal(
         services_on(ledger, settings, limits.asker_bucket, limits.place_bucket) as services,
         _retention(services),
     ):
-        moderator = usual(limits.image_check)
         # a line stays once shown, so each growth of a text is checked
-        context = make_context(core, services, moderator, limits, growth=1)
+        context = make_context(core, services, usual(limits.image_check), limits, growth=1)
         yield TerminalSession(ChatService(context), settings, out)
 
 

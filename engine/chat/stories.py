@@ -51,8 +51,7 @@ class Stories:
         row = RequestRow
         near = sa.select(row.id, row.parent).where(row.id == answer.request_id)
         above = near.cte(recursive=True)
-        further = sa.select(row.id, row.parent).join(above, row.id == above.c.parent)
-        line = above.union(further)
+        line = above.union(sa.select(row.id, row.parent).join(above, row.id == above.c.parent))
         first = sa.select(line.c.id).where(line.c.parent.is_(None))
         below = followers(row.__table__, first)
         asked = answer.request

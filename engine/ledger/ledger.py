@@ -204,8 +204,7 @@ class Ledger(PictureCleanup):
         for name, attempt, deaths_alone, accepted_at, asker in await self.rows(query):
             try:
                 [row] = await self.rows(sa.select(JobRow.__table__).where(JobRow.id == name))
-                left = UnfinishedJob(job_of(row._mapping), deaths_alone, accepted_at, asker)
-                found.append(left)
+                found.append(UnfinishedJob(job_of(row._mapping), deaths_alone, accepted_at, asker))
             except (LedgerError, ValueError, TypeError) as error:
                 log.exception("an unfinished job cannot be read", extra={"job": name})
                 why = f"its row cannot be read: {type(error).__name__}"

@@ -50,8 +50,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _said(text: str) -> list[str]:
-    words = _WORD.findall(text)
-    return [word for word in words if len(word) >= COMMON or word[0].isupper()]
+    return [word for word in _WORD.findall(text) if len(word) >= COMMON or word[0].isupper()]
 
 
 def noted(notes: tuple[str, ...], note: str) -> tuple[str, ...]:

@@ -83,8 +83,7 @@ class Services:
         """Delete everything of one person, in all studies too; `chat` is of the two of us."""
         await self.places.own(platform, asker, chat)
         names = await self.agreements.names(platform, asker)
-        done = await self.forgetting.forget(platform, asker, names.known)
-        return replace(done, lost=names.lost)
+        return replace(await self.forgetting.forget(platform, asker, names.known), lost=names.lost)
 
     async def withdraw_all(self, platform: str, asker: str) -> int:
         """Delete what the study has of somebody who withdrew; how many interactions that was."""

@@ -52,8 +52,7 @@ def queue_channel(queue: str) -> str:
 
 async def notify(connection: AsyncConnection, channel: str, words: str = "") -> None:
     """Send a note when the transaction is committed."""
-    notifying = sa.select(sa.func.pg_notify(channel, words))
-    await connection.execute(notifying)
+    await connection.execute(sa.select(sa.func.pg_notify(channel, words)))
 
 
 def event_note(event: Event, vault: Vault) -> str | None:
