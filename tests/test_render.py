@@ -105,7 +105,9 @@ def test_help_and_styles_are_made_from_the_cards(registry: Registry) -> None:
     for expert in registry.experts:
         assert expert.title in styles(registry)
         assert expert.title in help_text(registry, expert.command)
-    assert "6 manners; /styles" in help_text(registry)
+    assert "6 styles; /styles" in help_text(registry)
+    assert "a picture in the manner of a museum" in help_text(registry)
+    assert "/jewel TESTO           un'immagine alla maniera" in help_text(registry, "", "", "it")
     assert "--seed" in help_text(registry, "story")
     assert "no “/nonsense”" in help_text(registry, "nonsense")
     assert len(help_text(registry, "", "discord")) < 1950  # one message

@@ -55,6 +55,11 @@ async def test_news_says_once_that_it_is_made_up(talk: ChatService, who: Who) ->
     footer = await talk.footer(final, who)
     assert footer.count("AI-generated") == 1
     assert "not reporting" in footer
+    footer = await talk.footer(final, replace(who, locale="it"))
+    assert footer.startswith("Generato dall'IA, non è giornalismo")
+    assert footer.count("Generato dall'IA") == 1 and "AI-generated" not in footer
+    [said] = await told(talk, "/story export", replace(who, locale="it"))
+    assert "non è giornalismo" in said.files[0][1].decode()
 
 
 async def test_generated_links_and_mentions_are_dead(talk: ChatService, who: Who) -> None:
@@ -145,7 +150,7 @@ async def test_a_number_typed_at_a_guess_is_no_story_where_no_study_runs_either(
 async def test_groups_and_private_chats_never_mix(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     alone = replace(who, place="in private", alone=True)
-    with pytest.raises(AskerError, match="nothing to go on from"):
+    with pytest.raises(AskerError, match="nothing of yours from this chat"):
         await told(talk, "/continue", alone)
     with pytest.raises(AskerError, match="another chat"):
         await told(talk, "/continue", replace(alone, reply_to=final.job))

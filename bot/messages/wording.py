@@ -180,10 +180,10 @@ def _options_help(registry: Registry, locale: str, command: str = "") -> str:
 
 def _generate_help(registry: Registry, command: str, locale: str, most: int) -> str:
     """Name who writes; more than `most` are only counted, for a list of commands is one message."""
-    titles = [expert.said("title", locale) for expert in registry.of_command(command)]
-    manner = (
-        words("footer.manner", locale, title=", ".join(titles))
-        if len(titles) <= most
-        else words("help.manners", locale, count=len(titles))
-    )
-    return f"{'/' + command + ' TEXT':22} {manner}"
+    experts = registry.of_command(command)
+    titles = [expert.said("title", locale) for expert in experts]
+    key = "footer.manner" if len(titles) <= most else "help.manners"
+    manner = words(key, locale, title=", ".join(titles), count=len(titles))
+    if experts[0].medium == "image":
+        manner = words("help.picture", locale, manner=manner)
+    return f"{words('help.wish', locale, command=command):22} {manner}"

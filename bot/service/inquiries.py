@@ -50,6 +50,7 @@ async def footer(context: Context, final: Finished | Cancelled, who: Who | str =
             reason = words("talk.default_style", who.locale)
     weights = context.registry.weights(expert)
     line = wording.footer(final, expert, told.route, weights, reason=reason, locale=locale)
-    if expert.label.startswith(wording.AI_LINE):  # said once is enough
+    label = expert.said("label", locale)
+    if label.startswith(ai):  # said once is enough
         line = line.removeprefix(f"{ai} · ")
-    return defang("\n".join([*notes, *([expert.label] if expert.label else []), line]))
+    return defang("\n".join([*notes, *([label] if label else []), line]))

@@ -13,7 +13,6 @@ from bot.messages.buttons import Button, Verb, button
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.messages.normalise import language_of_text
-from bot.messages.wording import AI_LINE
 from bot.service.answer import follow
 from bot.service.context import Context
 from bot.service.request import Reply, Who, meant, opening, past
@@ -86,7 +85,7 @@ async def step(context: Context, here: Answer, who: Who) -> Reply:
     head = words("story.version", who.locale, place=place, count=len(beside))
     verbs = (Verb.CONTINUE, Verb.AGAIN, Verb.TREE, Verb.WHY)
     own = tuple(button(verb, here.job.id, locale=who.locale) for verb in verbs)
-    mark = " · ".join([AI_LINE, *_voices(context, [here])])
+    mark = " · ".join([words("footer.ai", who.locale), *_voices(context, [here])])
     rows = (own, *in_rows(_steps(nodes, here.job.id)))
     return Reply(f"{head}\n\n{text}\n\n{mark}", literal=True, rows=rows)
 
@@ -103,7 +102,7 @@ async def export(context: Context, _command: Simple, who: Who) -> Reply:
         raise AskerError(words("story.broken", who.locale))
     beginning, answers = opening(line[0].answer), [node.answer for node in line]
     experts = [context.registry.named(a.route.expert) for a in answers]
-    labels = [e.label for e in experts if e and e.label]
+    labels = [e.said("label", who.locale) for e in experts if e and e.label]
     attribution = [given for e in experts if e for given in e.rights.attribution]
     notice = words("story.notice", who.locale)
     book = Book(

@@ -137,6 +137,7 @@ class Expert:
     about: str = ""
     title_it: str = ""
     about_it: str = ""
+    label_it: str = ""
     order: int = 100
     keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
     routing: Routing = field(default_factory=Routing)
@@ -152,7 +153,7 @@ class Expert:
         return tuple(dict.fromkeys((self.name, self.title, *self.keywords)))
 
     def said(self, name: str, locale: str) -> str:
-        """Give `title` or `about` in the reader's language, as far as the card has it."""
+        """Give `title`, `about` or `label` in the reader's language, as far as the card has it."""
         italian = getattr(self, f"{name}_it") if locale.startswith("it") else ""
         return str(italian or getattr(self, name))
 
@@ -208,8 +209,7 @@ class Registry:
         return registry
 
     def learn(self) -> "Registry":
-        """Take in experts whose cards came since; gives itself. Those it knows stay as they are until a
-        restart, so do the commands."""
+        """Take in cards that came since; gives itself. Known ones and commands stay until a restart."""
         if self.learns:
             with self._learning:
                 told, newest = len(self.problems), self._newest()
