@@ -134,7 +134,7 @@ async def test_a_question_is_answered_by_number_letter_or_label(
 ) -> None:
     await typed("It rained.")
     assert "[1] Yes, forget me" in await typed("/forget")
-    assert "Done. I deleted 1" in await typed(answer)
+    assert "Your requests are deleted (1)" in await typed(answer)
 
 
 async def test_anything_else_is_asked_again_and_never_becomes_a_story(typed: Terminal) -> None:
@@ -157,6 +157,33 @@ async def test_a_new_request_leaves_the_question_and_its_number_is_no_story(
     before = typed.rows("select count(*) from requests")
     assert "nothing to choose from" in await typed("1")
     assert typed.rows("select count(*) from requests") == before
+
+
+@pytest.mark.parametrize("looks", ["/stories", "/story tree", "/story notes"])
+async def test_a_list_that_looks_back_holds_up_no_story(typed: Terminal, looks: str) -> None:
+    await typed("It rained.")
+    await typed("/again")
+    await typed("/note The cat is grey.")
+    assert "[1]" in await typed(looks)
+    assert "choose one of these" in await typed("9")
+    assert "It snowed." in await typed("It snowed."), "also after a number that is none of them"
+
+
+async def test_a_number_still_opens_what_a_list_shows(typed: Terminal) -> None:
+    await typed("It rained.")
+    await typed("/again")
+    await typed("/stories")
+    assert "← here" in await typed("1"), "the tree"
+    assert "Version 2 of 2" in await typed("1"), "the other version"
+    assert "It snowed." in await typed("It snowed.")
+
+
+async def test_another_passage_is_offered_and_not_asked(typed: Terminal) -> None:
+    await typed("/guess")
+    assert "choose one of these" in await typed("It snowed.")
+    await typed("1")
+    assert "Another one" in await typed("3")
+    assert "It snowed." in await typed("It snowed.")
 
 
 async def test_what_was_saved_is_private_and_goes_with_forget(typed: Terminal) -> None:

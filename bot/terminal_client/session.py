@@ -29,6 +29,7 @@ from engine.shutdown import end
 
 CLEAN_SECONDS = 3600.0  # between two rounds of retention
 ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
+FREE = (Verb.TREE, Verb.STEP, Verb.DROP, Verb.CONTINUE, Verb.AGAIN, Verb.WHY, Verb.MORE)
 SAVED = re.compile(r"[0-9a-hjkmnp-tv-z]{26}(-\d)?\.png")
 WRITTEN = re.compile(r"mydata\.(html|json|zip)|story(-[0-9a-hjkmnp-tv-z]{6})?\.(md|epub)")
 
@@ -135,8 +136,10 @@ class TerminalSession:
         self._asking = self._typed = False
 
     def offer(self, said: Reply, *, asking: bool = True) -> list[str]:
-        """Give the reply's choices as lines; from now on they count. `asking`: until one is made."""
+        """Give the reply's choices as lines; from now on they count. `asking`: until one is made,
+        unless all of them only look back or lead on."""
         shown = [button for row in said.choices for button in row]
+        asking = asking and any(button.press.verb not in FREE for button in shown)
         self._typed = said.typed
         if shown or said.typed:
             self._asking = self._asking if shown == self._shown else asking
