@@ -1,7 +1,7 @@
 """Who may do what, where: + is done, - is refused for want of a right, . is met with silence.
 
-A refusal for want of a right says so; "there is nothing to go on from" is none. Each cell is done over
-the wire by test_rights.py.
+A refusal for want of a right says so; "I have nothing of yours from this chat" is none. Each cell is
+done over the wire by test_rights.py.
 """
 
 # Discord, in a channel and in a thread. A keeper has Manage Channel there, a manager Manage Server.

@@ -68,7 +68,7 @@ def test_json_prints_one_event_a_line_to_the_final_one() -> None:
         (["ask", "x", "--length", "99999999"], "between 16 and 1200"),
         (["ask", "x", "--seed", "-1"], "seed must be"),
         (["ask", "/stroy x"], "/story"),
-        (["ask", "/again"], "nothing to go on from"),
+        (["ask", "/again"], "nothing of yours from this chat"),
         (["ask", "/styles", "--seed", "1"], "takes no options"),
         (["worker"], "No bot is running"),
         (["ask", "/jewel a ring", "--out", __file__], "cannot be made"),

@@ -105,7 +105,7 @@ async def test_without_consent_one_may_play_and_nothing_is_kept(talk) -> None:
     [chosen] = await pressed(talk, named(said, "tie"), who)
     [told_] = await pressed(talk, named(chosen, "reveal"), who)
     assert "Equally good" in told_.text and "base model alone" in told_.text
-    assert "Nothing of this is kept" in told_.text
+    assert "What you said here is not kept" in told_.text
     assert await rows(talk, Exposure, id=named(said, "a").job) == []
 
 

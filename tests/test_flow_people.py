@@ -100,7 +100,7 @@ async def who_is_one_too_many_of_a_stratum_is_told_so_and_takes_nobodys_place(ta
     await agree(talk, who)
     said = await say(talk, "/study join P3", who)
     said = await press(talk, labelled(said, "often"), who)
-    assert "needs nobody more like you" in said.text and "code" not in said.text
+    assert "has no place left for you" in said.text and "code" not in said.text
     said = await begun(talk, person("4"), "P4", reads="never")
     assert "training" in said.text
 

@@ -194,7 +194,7 @@ async def test_who_does_not_take_part_plays_and_leaves_nothing(talk) -> None:
     before = len(await rows(talk, Exposure))
     [said] = await told(talk, "/guess", who)
     done = await guessed(talk, who, said, "real")
-    assert "Nothing of this is kept" in done.text and "of 1 times" in done.text
+    assert "What you said here is not kept" in done.text and "of 1 times" in done.text
     assert len(await rows(talk, Exposure)) == before
 
 

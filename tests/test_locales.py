@@ -64,6 +64,13 @@ def test_that_every_message_is_a_request_is_said_wherever_it_is_spoken_of(
         assert every in table(language)[key.split(".")[0]][key.split(".")[1]], key
 
 
+@pytest.mark.parametrize("language", languages())
+def test_what_help_lists_fits_a_line(language: str) -> None:
+    for part in ("help_commands", "help_chats", "help_terminal"):
+        for key, line in table(language)[part].items():
+            assert len(line) <= 78, f"{part}.{key}"
+
+
 def test_an_unknown_language_or_a_missing_word_is_english() -> None:
     assert language_of("pt-BR") == "en"
     assert words("moderation.output", "xx") == words("moderation.output")

@@ -174,7 +174,7 @@ async def test_a_note_is_moderated_like_any_request(talk, who, first) -> None:
 
 @in_chat
 async def test_a_note_needs_a_story_and_pictures_have_none(talk, who) -> None:
-    with pytest.raises(AskerError, match="nothing to go on from"):
+    with pytest.raises(AskerError, match="nothing of yours from this chat"):
         await told(talk, f"/note {SISTER}", who)
     await told(talk, "/jewel a tiara", who)
     with pytest.raises(AskerError, match="picture"):

@@ -74,7 +74,7 @@ async def test_forgetting_leaves_no_row_file_or_word(
     files = set(here.media.glob("??/*"))
     await pressed(talk, Press(Verb.UP, story.job), who)
     await told(talk, "/report too short", replace(who, reply_to=story.job))
-    assert "2 of your requests" in await forget(talk, who)
+    assert "requests are deleted (2)" in await forget(talk, who)
     lookup = talk.context.services.ledger.person(who.platform, who.asker)
     for table, column in (("ratings", "rater"), ("reports", "reporter"), ("verdicts", "asker")):
         assert rows(here, table, f"{column} = '{lookup}'") == 0
@@ -85,7 +85,7 @@ async def test_forgetting_leaves_no_row_file_or_word(
             assert rows(here, table, f"job_id = '{job}'") == 0
         assert job.encode() not in kept(here)
     assert files and not files & set(here.media.glob("??/*"))
-    with pytest.raises(AskerError, match="nothing to go on from"):
+    with pytest.raises(AskerError, match="nothing of yours from this chat"):
         await told(talk, "/again", who)
     with pytest.raises(AskerError, match="expired"):
         await talk.press(Press(Verb.CONTINUE, story.job), who)
@@ -106,7 +106,7 @@ async def test_only_its_asker_answers_the_question_and_not_too_late(
     assert await talk.context.engine.last(who.platform, who.asker, who.place)
     for _ in range(2):  # pressing twice is harmless
         [done] = await pressed(talk, yes, who)
-    assert "0 of your requests" in done.text
+    assert "requests are deleted (0)" in done.text
 
 
 async def test_a_running_request_is_stopped_and_forgotten(talk: ChatService, who: Who) -> None:
@@ -114,7 +114,7 @@ async def test_a_running_request_is_stopped_and_forgotten(talk: ChatService, who
         replies_of(talk, talk.parse("Begin ::slow:: a b c d e f g"), who)
     ) as replies:
         first = await anext(replies)
-        assert "1 of your requests" in await forget(talk, who)
+        assert "requests are deleted (1)" in await forget(talk, who)
         with pytest.raises(StopAsyncIteration):
             while True:
                 await anext(replies)
@@ -256,7 +256,7 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
     assert rows(here, "buckets", f"lookup = '{lookup}'") == 0
     [(at,)] = look(here, f"select created_at from askers where lookup = '{lookup}'")
     assert at % 3600 == 0  # no exact time stands beside somebody
-    assert "0 of your requests" in await forget(talk, who)
+    assert "requests are deleted (0)" in await forget(talk, who)
     clock.ahead = 0.0
 
 
@@ -310,7 +310,7 @@ async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_
         connection.commit()
     await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(theirs.job)).request.text == "The vicar coughed."
-    assert "1 of your requests" in await forget(talk, who)
+    assert "requests are deleted (1)" in await forget(talk, who)
     assert (await talk.context.engine.answer(theirs.job)).request.text == ""
 
 

@@ -187,7 +187,7 @@ async def test_stories_are_listed_each_with_a_way_to_its_tree(talk, who, story) 
     assert said.text.splitlines()[1:] == ["1. It snowed on the moor.", "2. The vicar coughed."]
     assert said.rows[0][1].press == Press(Verb.TREE, story["1"])
     assert said.private
-    with pytest.raises(AskerError, match="nothing to go on from"):
+    with pytest.raises(AskerError, match="nothing of yours from this chat"):
         await told(talk, "/stories", replace(who, place="elsewhere"))
 
 

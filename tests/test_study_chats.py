@@ -144,9 +144,9 @@ async def test_in_a_group_consent_is_asked_for_in_private_and_never_of_another(s
 async def test_a_group_comes_in_by_its_managers_and_goes_out_with_the_bot(server):
     server.group(-224, admins=(24,))
     server.say("/study@PasticheTestBot on", -224, 25)
-    await server.answer_in(-224, "Only those who manage this place")
+    await server.answer_in(-224, "Only those who manage this group or server")
     server.say("/study@PasticheTestBot on", -224, 24)
-    await server.answer_in(-224, "This place takes part")
+    await server.answer_in(-224, "This group or server takes part")
     server.shut(-224, "kicked")
     server.chats[-224].closed = ""
     server.say("/study@PasticheTestBot show", -224, 25)
@@ -223,7 +223,7 @@ async def having(people: People, made: Interaction, words: str) -> Message:
 
 async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) -> None:
     on = await people.slash("study", by=OWNER, text="on")
-    shown = await having(people, on, "This place takes part")
+    shown = await having(people, on, "This group or server takes part")
     assert not shown.flags & EPHEMERAL
     refused = await people.slash("study", by=BOB, text="off")
     await having(people, refused, "Only those who manage")
@@ -238,7 +238,7 @@ async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) ->
         made = await people.press(message, label)
         assert (await having(people, made, words)) is message  # the form goes on where it stands
     mine = await people.slash("mydata", by=ALICE)
-    told = await having(people, mine, "everything that I hold of yours")
+    told = await having(people, mine, "everything that I keep about you")
     assert told.flags & EPHEMERAL
     page, (name, data) = told.files
     assert page[0] == "mydata.html" and name == "mydata.json"

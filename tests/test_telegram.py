@@ -278,7 +278,7 @@ async def test_what_was_asked_in_a_group_is_unknown_in_a_private_chat(server):
     server.say("/story In the group.", -132, 32)
     await server.until(lambda: server.shown(-132))
     server.say("/continue", 32, 32)
-    await server.answer_in(32, "nothing to go on from")
+    await server.answer_in(32, "nothing of yours from this chat")
 
 
 async def test_where_it_may_not_write_it_tells_the_asker_who_can_change_that(server):

@@ -235,7 +235,7 @@ async def test_every_unit_has_its_debrief_at_its_end_or_when_the_person_leaves(t
         assert not await rows(talk, Enrolment, unit=final.job), "every button has the job's name"
     assert offered is not None and await talk.invitation(leaver) is None
     [end] = await pressed(talk, named(offered, "a.start"), whole)
-    assert "was an experiment: chance decided which of these you met: base, lora" in end.text
+    assert "was an experiment. Chance decided which of these you got: base, lora" in end.text
     assert await talk.invitation(whole) is None, "told once"
     *_, final = await told(talk, "/story It rained.", whole)
     assert "experiment" not in await talk.footer(final, whole), "two were all"
@@ -264,7 +264,7 @@ async def test_whoever_leaves_is_told_once_however_they_leave(talk, way: str) ->
         [left] = await pressed(talk, asked.ask[0].press, group)
     else:
         [left] = await told(talk, "/withdraw", group if way == "in a group" else who)
-    assert "chance decided which of these you met: base, lora" in left.text
+    assert "Chance decided which of these you got: base, lora" in left.text
     [again] = await told(talk, "/withdraw", who)
     assert "chance decided" not in again.text
 

@@ -116,9 +116,9 @@ def say(console: Console, text: str, style: str = "") -> None:
 def _fitted(line: str, width: int) -> str:
     """Wrap a command and what it does as two columns, or one below the other where that is narrow.
 
-    >>> print(_fitted("/mydata      all that is kept of you, as a file", 30))
+    >>> print(_fitted("/mydata      all that I keep about you, as a file", 30))
     /mydata
-        all that is kept of you,
+        all that I keep about you,
         as a file
     """
     told, gap, about = line.lstrip().partition("  ")
