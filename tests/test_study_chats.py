@@ -246,7 +246,7 @@ async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) ->
     left = await people.slash("withdraw", by=ALICE)
     asked = await having(people, left, "nothing is collected")
     deleted = await people.press(asked, "Delete it")
-    await having(people, deleted, "Deleted: 0")
+    await having(people, deleted, "are deleted (0)")
 
 
 async def test_a_server_that_sends_the_bot_away_takes_part_no_more(

@@ -68,7 +68,7 @@ def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:
     wanted = (
         "[1] Tell me about the study", "A study by A. Researcher", "[1] I am 18 or older",
         "[2] I am younger", "2 of 4", "3 of 4", "4 of 4", "[1] Save", "you take part from now on",
-        "in the study: 1", "[2] Delete it", "Deleted: 1",
+        "in the study: 1", "[2] Delete it", "are deleted (1)",
     )  # fmt: skip
     at = -1
     for words in wanted:

@@ -233,7 +233,7 @@ async def test_withdrawal_stops_it_and_deletes_or_keeps(talk: ChatService, who: 
     with pytest.raises(AskerError, match="somebody else's"):
         await talk.press(asked.ask[1].press, other)
     [gone] = await pressed(talk, asked.ask[1].press, who)
-    assert "Deleted: 1" in gone.text
+    assert "are deleted (1)" in gone.text
     for table in (InteractionRow, StudyRatingRow, StudyEventRow):
         assert await rows(talk, table, who) == []
     await agree(talk, who)
