@@ -240,7 +240,7 @@ async def test_every_unit_has_its_debrief_at_its_end_or_when_the_person_leaves(t
     *_, final = await told(talk, "/story It rained.", whole)
     assert "experiment" not in await talk.footer(final, whole), "two were all"
     [left] = await told(talk, "/withdraw", leaver)
-    assert "chance decided" in left.text
+    assert "Chance decided" in left.text
 
 
 @chat
@@ -266,7 +266,7 @@ async def test_whoever_leaves_is_told_once_however_they_leave(talk, way: str) ->
         [left] = await told(talk, "/withdraw", group if way == "in a group" else who)
     assert "Chance decided which of these you got: base, lora" in left.text
     [again] = await told(talk, "/withdraw", who)
-    assert "chance decided" not in again.text
+    assert "Chance decided" not in again.text
 
 
 @chat

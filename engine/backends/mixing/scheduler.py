@@ -147,7 +147,7 @@ class MixingScheduler:
                 return  # it waits until others have left
             else:
                 self._waiting.remove(row)
-                row.emit(_too_long(row))
+                row.refuse_length()
 
     def _room(self, more: int, tokens: int) -> bool:
         return self.cache.fits(len(self._rows) + more, tokens, roomy=self._fixed)
@@ -287,7 +287,7 @@ class MixingScheduler:
         for row in rows:
             row.place = -1
         if len(rows) == 1:
-            rows[0].emit(_too_long(rows[0]))
+            rows[0].refuse_length()
             return
         self.slots = len(rows) // 2
         self._waiting.extendleft(reversed(rows))
@@ -296,10 +296,3 @@ class MixingScheduler:
 
 def _bytes_of(adapter: Adapter) -> int:
     return sum(tensor.nbytes for update in adapter.values() for tensor in update)
-
-
-def _too_long(row: TextSequence) -> ModelError:
-    return ModelError(
-        f"An answer of {row.job.length} tokens to a prompt of {row.prompt} does not fit the memory "
-        "that is free; lower PASTICHE_MAX_LENGTH, or stop other programs."
-    )

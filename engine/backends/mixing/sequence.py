@@ -10,6 +10,7 @@ from engine.backends.mixing.prefix_cache import Context
 from engine.backends.row_sampler import Draw, RowSampler
 from engine.backends.stop_rules import latest
 from engine.backends.text_answer import TextAnswer
+from engine.errors import ModelError
 from engine.events import Event
 from engine.plan.job import Job
 
@@ -81,3 +82,9 @@ class TextSequence:
 
     def cancel(self) -> None:
         self.emit(self.answer.cancelled())
+
+    def refuse_length(self) -> None:
+        """End it: not even alone has it room."""
+        told = f"An answer of {self.job.length} tokens to a prompt of {self.prompt} does not fit the "
+        told += "memory that is free; lower PASTICHE_MAX_LENGTH, or stop other programs."
+        self.emit(ModelError(told))
