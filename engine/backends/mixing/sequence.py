@@ -85,6 +85,8 @@ class TextSequence:
 
     def refuse_length(self) -> None:
         """End it: not even alone has it room."""
-        told = f"An answer of {self.job.length} tokens to a prompt of {self.prompt} does not fit the "
+        told = (
+            f"An answer of {self.job.length} tokens to a prompt of {self.prompt} does not fit the "
+        )
         told += "memory that is free; lower PASTICHE_MAX_LENGTH, or stop other programs."
         self.emit(ModelError(told))
