@@ -58,7 +58,7 @@ async def test_fixed_shapes_write_what_growing_ones_write(
     loaded: Loaded = load_base(str(tiny / layout), settings.models)
     assert loaded.cache == "dynamic", "nothing is compiled on a processor"
     loaded.cache = "static"
-    fixed.take(str(tiny / layout), loaded)
+    fixed.take(str(tiny / layout), lambda: loaded)
     answer = await written(fixed)
     assert isinstance(answer, Finished)
     assert answer.text == usual.text
@@ -82,7 +82,7 @@ def test_no_more_bases_stay_than_there_is_room_for(tiny, settings, registry_of) 
     backend = PeftTextBackend(settings, registry_of("llama"))
     loaded = load_base(str(tiny / "llama"), settings.models)
     for number in range(RESIDENT_BASES + 2):  # those that mixing does not know come by this way
-        backend.take(f"base {number}", loaded)
+        backend.take(f"base {number}", lambda: loaded)
     assert list(backend._bases) == [f"base {n + 2}" for n in range(RESIDENT_BASES)]
 
 

@@ -3,7 +3,7 @@ that the mixing engine does not know. Each request meets exactly its own adapter
 
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
@@ -27,6 +27,7 @@ from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
 from engine.weights.adapter_config import read_config
+from engine.weights.bases import fetch, find_base
 
 
 class PeftTextBackend:
@@ -38,10 +39,10 @@ class PeftTextBackend:
         self._bases: OrderedDict[str, Loaded] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
 
-    def take(self, base: str, loaded: Loaded) -> Loaded:
+    def take(self, base: str, load: Callable[[], Loaded]) -> Loaded:
         while len(self._bases) >= RESIDENT_BASES:
             self._bases.popitem(last=False)
-        self._bases[base] = loaded
+        loaded = self._bases[base] = load()  # the others have made room first
         return loaded
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
@@ -60,7 +61,8 @@ class PeftTextBackend:
         loaded = self._bases.get(key)
         if loaded is None or loaded.spoilt:
             self._bases.pop(key, None)
-            loaded = self.take(key, load_base(weights.base, self._settings.models))
+            fetch(find_base(weights.base, self._settings.models))  # or the others stay
+            loaded = self.take(key, partial(load_base, weights.base, self._settings.models))
         self._bases.move_to_end(key)
         if adapter is not None and expert.name not in loaded.adapters:
             loaded.adopt(expert.name, adapter, weights.digest)

@@ -119,7 +119,7 @@ class TextBackend:
             resident = make_resident(loaded, self._settings, self.gauges)
         except UnmixableError as reason:
             self._unmixable[base] = str(reason)
-            self._peft.take(base, loaded)
+            self._peft.take(base, lambda: loaded)
             raise
         self.gauges.slots = max(self.gauges.slots, resident.mixer.slots)
         return resident
