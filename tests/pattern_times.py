@@ -25,8 +25,10 @@ PROBE, SHORT, LONG = 1_250, 5_000, 20_000  # characters
 FLOOR = 40.0  # milliseconds at LONG; below it nobody waits, whatever the growth
 NOTICED = {PROBE: 0.06, SHORT: 1.2}  # milliseconds; less stays below FLOOR, even with the square
 RATIO = 5.0  # LONG over SHORT; 4 is linear
-SECONDS = 0.5  # CPU for one text, or RATIO times that of a quarter of it; more is called endless
-TRIES = 3
+SECONDS = (
+    0.5  # CPU for one text, or twice RATIO times that of a quarter of it; more is called endless
+)
+TRIES = 6  # a machine that is busy for a moment makes a linear one slow, but not each time
 ENDLESS = float("inf")
 OWN = (  # for functions that read one thing after the other
     filled("x", " --private", ""), filled("/story ", "--private ", "x"), filled("", "a.b.c.", ""),
@@ -64,25 +66,31 @@ def _stop(*_: object) -> None:
         raise _StopError
 
 
-def milliseconds(run: Run, text: str, tries: int = 1, before: float = 0.0) -> float:
-    """The least CPU time of so many tries; infinite once one took longer than SECONDS, or than RATIO
-    times what was `before`."""
+def milliseconds(run: Run, text: str, before: float = 0.0) -> float:
+    """CPU time; infinite if it was stopped, after SECONDS or twice RATIO times what was `before`."""
     global _armed
-    least = ENDLESS
-    for _ in range(tries):
-        signal.setitimer(signal.ITIMER_VIRTUAL, max(SECONDS, RATIO * before / 1000))
-        begun = time.thread_time()  # the process's clock is coarse while a timer runs
-        _armed = True
-        try:
-            run(text)
-            _armed = False
-        except _StopError:
-            return ENDLESS
-        finally:
-            _armed = False
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        least = min(least, 1000 * (time.thread_time() - begun))
-    return least
+    signal.setitimer(signal.ITIMER_VIRTUAL, max(SECONDS, 2 * RATIO * before / 1000))
+    begun = time.thread_time()  # the process's clock is coarse while a timer runs
+    _armed = True
+    try:
+        run(text)
+        _armed = False
+    except _StopError:
+        return ENDLESS
+    finally:
+        _armed = False
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return 1000 * (time.thread_time() - begun)
+
+
+def between(run: Run, text: Text) -> tuple[float, float]:
+    """Time a text amid four of a quarter of it, so that a busy machine slows both alike."""
+    short = [milliseconds(run, text(SHORT)) for _ in range(2)]
+    if ENDLESS in short:
+        return ENDLESS, ENDLESS
+    long = milliseconds(run, text(LONG), max(short))
+    short += [milliseconds(run, text(SHORT)) for _ in range(2)]
+    return sum(short) / len(short), long
 
 
 def timed(place: str, run: Run, made: Iterable[Text]) -> Timing:
@@ -94,12 +102,9 @@ def timed(place: str, run: Run, made: Iterable[Text]) -> Timing:
         short = _next(run, text, first, PROBE, SHORT)
         long = _next(run, text, short, SHORT, LONG)
         one = Timing(place=place, short=short, long=long, text=start)
-        for _ in range(TRIES):  # a busy machine makes one slow, never all
+        for _ in range(TRIES):
             if not one.linear:
-                short = milliseconds(run, text(SHORT), TRIES)
-                long = ENDLESS
-                if short < ENDLESS:
-                    long = milliseconds(run, text(LONG), TRIES, short)
+                short, long = between(run, text)
                 one = Timing(place=place, short=short, long=long, text=start)
         worst = max(worst, one, key=_bad)
         if worst.long == ENDLESS:
@@ -111,7 +116,7 @@ def _next(run: Run, text: Text, before: float, length: int, more: int) -> float:
     """The time of a longer text, if what a shorter one took can grow to matter; else a guess."""
     if before == ENDLESS or before < NOTICED[length]:
         return before * more / length
-    return milliseconds(run, text(more), before=before)
+    return milliseconds(run, text(more), before)
 
 
 def _bad(one: Timing) -> tuple[bool, float]:

@@ -153,10 +153,10 @@ def test_control_and_bidirectional_characters_are_dropped() -> None:
 
 def test_ten_megabytes_are_refused_in_under_fifty_milliseconds() -> None:
     huge = "x" * 10_000_000
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(LimitError, match=f"{MAX_TEXT:,}"):
         parse(huge)
-    assert time.process_time() - began < 0.05  # the bound that is promised, with much to spare
+    assert time.thread_time() - began < 0.05  # the bound that is promised, with much to spare
 
 
 @pytest.mark.parametrize(

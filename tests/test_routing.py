@@ -130,8 +130,8 @@ def test_routing_is_deterministic_and_its_evidence_stands_in_the_text(registry, 
     "text", ["-" * 19_900, "'" * 19_900, "x in the style of q; " * 900, "a " * 9_900]
 )
 def test_no_text_holds_the_router_up(chosen, text) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with contextlib.suppress(StyleError):
         chosen(text)
     assemble("{instruction}{request}{beginning}", text)
-    assert time.process_time() - began < 0.2  # it was seconds; now milliseconds
+    assert time.thread_time() - began < 0.2  # it was seconds; now milliseconds
