@@ -1,5 +1,6 @@
 """The path of transformers and PEFT: few bits, fixed shapes."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -100,6 +101,23 @@ async def test_a_request_for_a_base_that_is_missing_unloads_no_other(tiny, setti
     with pytest.raises(ModelError, match="no base"):
         [_ async for _ in backend.generate(a_job("absent"), threading.Event())]
     assert dict(backend._bases) == there
+
+
+async def test_who_is_cancelled_behind_another_story_is_told_at_once(settings, registry_of) -> None:
+    backend, stop, ends = (
+        PeftTextBackend(settings, registry_of("llama")),
+        threading.Event(),
+        threading.Event(),
+    )
+    backend._thread.submit(ends.wait, 60)  # the other's
+    asyncio.get_running_loop().call_later(0.1, stop.set)
+    try:
+        async with asyncio.timeout(20):
+            [last] = [event async for event in backend.generate(a_job(), stop)]
+    finally:
+        ends.set()
+    assert isinstance(last, Cancelled)
+    assert isinstance(await written(backend), Finished), "the next is served"
 
 
 async def test_who_was_cancelled_while_waiting_has_no_base_loaded_for_it(

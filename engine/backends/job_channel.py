@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
 
-from engine.events import Event, Loading, Text, is_final
+from engine.events import Cancelled, Event, Loading, Text, is_final
 from engine.plan.job import Job
 from engine.shutdown import end
 
@@ -45,11 +45,18 @@ class JobChannel:
         what = f"getting {title} ready"
         self.send(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
 
-    async def events(self, thread: Executor, work: Callable[[], object]) -> AsyncGenerator[Event]:
+    async def events(
+        self, thread: Executor, work: Callable[[], object], *, alone: bool = False
+    ) -> AsyncGenerator[Event]:
         """Run `work` in the model's thread and give the job's events; an exception in the final one's
-        place, or of `work`, is raised."""
-        thread.submit(work).add_done_callback(self._worked)
+        place, or of `work`, is raised. Where it is `alone` in it, a stop takes back what waits."""
+        working = thread.submit(work)
+        working.add_done_callback(self._worked)
         try:
+            while alone and not (working.running() or working.done()):
+                if await stopped(self._stop, STOP_SECONDS) and working.cancel():
+                    yield Cancelled(job=self.job.id, attempt=self.job.attempt)
+                    return
             while not isinstance(item := await self._inbox.get(), BaseException):
                 if isinstance(item, Text) and self._stop.is_set():
                     continue  # written before the model's thread heard of the stop
@@ -61,7 +68,7 @@ class JobChannel:
             self._left.set()
 
     def _worked(self, done: Future[object]) -> None:
-        if error := done.exception():
+        if not done.cancelled() and (error := done.exception()):
             self.send(error)
 
 

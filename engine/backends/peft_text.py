@@ -48,7 +48,7 @@ class PeftTextBackend:
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         channel = JobChannel(job, stop)
         work = partial(self._write, channel)
-        async with aclosing(channel.events(self._thread, work)) as events:
+        async with aclosing(channel.events(self._thread, work, alone=True)) as events:
             async for event in events:
                 yield event
 
