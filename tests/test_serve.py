@@ -271,6 +271,16 @@ def test_the_doctor_says_what_an_operator_forgot() -> None:
     assert "The picture check 'no:such' cannot be loaded" in said
 
 
+def test_the_doctor_tries_the_folder_of_pictures(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "pictures"
+    done = pastiche("doctor", "--no-generate", PASTICHE_MEDIA_FOLDER=str(folder))
+    assert done.returncode == 1
+    assert f"bad folder of pictures {folder} It cannot be written to" in " ".join(
+        done.stdout.decode().split()
+    )
+
+
 def test_a_named_platform_needs_its_own_token() -> None:
     platforms = PlatformSettings(discord_token="a.b.c")
     assert set(makers(platforms, discord=False, telegram=False)) == {"discord"}

@@ -2,13 +2,14 @@
 
 import asyncio
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,8 +71,11 @@ def doctor_command(
 async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerator[Finding]:
     """Run every check in the order in which a newcomer meets its trouble."""
     yield Finding("ok", f"Python {platform.python_version()}")
-    for finding in (*_packages(), _home(settings)):
+    for finding in _packages():
         yield finding
+    yield _folder("data folder", settings.home, "PASTICHE_HOME")
+    if settings.media_folder:
+        yield _folder("folder of pictures", settings.media, "PASTICHE_MEDIA_FOLDER")
     try:
         for finding in list(_ledger(settings)):
             yield finding
@@ -136,21 +140,19 @@ def _packages() -> Iterator[Finding]:
         yield Finding("bad", f"missing: {', '.join(missing)}", advice)
 
 
-def _home(settings: Settings) -> Finding:
-    home = settings.home
+def _folder(name: str, folder: Path, setting: str) -> Finding:
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        free = shutil.disk_usage(home).free
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
     except OSError as error:
-        advice = f"It cannot be made ({error.strerror}). Name another with PASTICHE_HOME."
-        return Finding("bad", f"data folder {home}", advice)
-    what = f"data folder {home}, {free / (1 << 30):.1f} GiB free"
-    if not os.access(home, os.W_OK):
-        return Finding("bad", what, "It is read-only. Mend its permissions.")
+        advice = f"It cannot be written to ({error.strerror}). Mend it, or name another: {setting}."
+        return Finding("bad", f"{name} {folder}", advice)
+    what = f"{name} {folder}, {free / (1 << 30):.1f} GiB free"
     if free < MIN_FREE:
         return Finding("note", what, "Little room is left; free some.")
-    if stat.S_IMODE(home.stat().st_mode) & 0o077:
-        return Finding("note", what, f"Others can read it: chmod 700 '{home}'")
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return Finding("note", what, f"Others can read it: chmod 700 '{folder}'")
     return Finding("ok", what)
 
 
