@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 
 from engine.backends.diffusion.picture_job import PictureJob
 from engine.backends.diffusion.picture_scheduler import PictureScheduler
@@ -58,9 +57,7 @@ class ImageBackend:
         if fault:
             raise fault
 
-    async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
+    def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         channel = JobChannel(job, stop)
         self._arrived.put(PictureJob(channel))
-        async with aclosing(channel.events(self._thread, self._scheduler.work)) as events:
-            async for event in events:
-                yield event
+        return channel.events(self._thread, self._scheduler.work)

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -45,12 +45,9 @@ class PeftTextBackend:
         loaded = self._bases[base] = load()  # the others have made room first
         return loaded
 
-    async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
+    def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         channel = JobChannel(job, stop)
-        work = partial(self._write, channel)
-        async with aclosing(channel.events(self._thread, work, alone=True)) as events:
-            async for event in events:
-                yield event
+        return channel.events(self._thread, partial(self._write, channel), alone=True)
 
     def _loaded(self, expert: Expert, *, plain: bool) -> Loaded:
         """Give the expert's base, with its adapter unless `plain`, from memory or from disk."""
