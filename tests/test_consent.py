@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
 
@@ -15,21 +16,24 @@ from studied import STUDY_FILE, agree, make_study
 from talking import Clock, pressed, told
 
 from bot.chat import make_context
+from bot.locales import words
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.study.consent import ROOM
 from bot.study.withdrawal import CODES
 from engine.errors import AskerError, SetupError
 from engine.process.services import open_services
 from engine.settings import Settings
-from engine.study.consent.consent import MONTH_SECONDS
+from engine.study.consent.consent import MONTH_SECONDS, QUESTIONS
 from engine.study.erasure_rules import RULES
 from engine.study.export.schema import described, meaning
-from engine.study.study import read_study_file, read_texts, study_key_file
+from engine.study.study import LANGUAGES, VERSION, read_study_file, read_texts, study_key_file
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
 numbers = count(1)
+AGREED_TO = {"en": "574c190dbf6f", "it": "ca7e8678bff5"}  # of version 3
 
 
 @pytest.fixture
@@ -78,6 +82,33 @@ async def test_each_question_is_asked_apart_and_only_saving_counts(
     [(action, use, excerpts, linkage, digest, locale)] = log_of(here, talk, who)
     assert (action, bool(use), bool(excerpts), bool(linkage)) == ("granted", True, False, True)
     assert (digest, locale) == (text.sha256, "en")
+
+
+async def test_a_long_text_stays_above_the_question_that_speaks_of_it(
+    talk: ChatService, who: Who
+) -> None:
+    text = talk.context.services.agreements.running.text("en")
+    assert len(text.body) > ROOM, "the shipped one is long"
+    [form] = await told(talk, "/consent", who)
+    replaced = []
+    for _ in range(4):
+        [form] = await pressed(talk, form.ask[0].press, who)
+        assert text.body not in form.text
+        replaced.append(form.replaces)
+    assert replaced == [False, True, True, True], "the message with the text is not edited"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_no_question_changes_without_a_new_version_of_the_text(language: str) -> None:
+    """What they agree to are the questions; the digest on record is the text's alone."""
+    lines = [
+        words(f"study.{kind}_{name}", language)
+        for name in QUESTIONS
+        for kind in ("ask", "yes", "no")
+    ]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    text = files("engine.study.texts").joinpath(f"consent.{language}.md").read_text("utf-8")
+    assert (VERSION.match(text)[1], digest) == ("3", AGREED_TO[language])
 
 
 async def test_the_form_speaks_italian(talk: ChatService, here: Settings, who: Who) -> None:
@@ -221,6 +252,7 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
             assert asked is not None
             assert "has changed" in asked.text
             [form] = await told(later, "/consent", who)
+            assert "the study “Pastiche and its readers” has changed" in form.text
             assert "All new: Pastiche and its readers." in form.text
             await agree(later, who)
             assert (await services.agreements.last(who.platform, who.asker)).live

@@ -72,7 +72,8 @@ async def _form_anew(
     chat: "StudyChat", who: Who, why: str, text: "ConsentText | None" = None
 ) -> Reply:
     text = text or study_of(chat, who).text(who.locale)
-    opening = words(why, who.locale) if why else ""
+    title = study_of(chat, who).file.said("title", who.locale)
+    opening = words(why, who.locale, title=title) if why else ""
     return await _form(chat, text, Answers(), who, opening=opening)
 
 
@@ -88,7 +89,7 @@ async def _form(
     """Ask the next question, or show what was answered and the button that saves it."""
     if await chat.agreements.closed():
         raise AskerError(words("study.none", who.locale))
-    replaces = bool(form)
+    again, question = bool(form), answers.next
     form = form or await chat.agreements.form(*who.account)
     chat.questions.asks(who, partial(_form, chat, text, answers, form=form))
     head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
@@ -101,7 +102,6 @@ async def _form(
         for name in QUESTIONS
         if getattr(answers, name) is not None
     ]
-    question = answers.next
     if question:
         age = study_of(chat, who).file.minimum_age
         number = QUESTIONS.index(question) + 1
@@ -119,13 +119,13 @@ async def _form(
             choice(answers.written.upper(), words("study.save", who.locale)),
             choice(Answers().written, words("study.start_again", who.locale)),
         )
-    above = who.platform == "terminal" or len(text.body) > ROOM  # it stands there still
-    body = "" if replaces and above else text.body
+    above = again and (who.platform == "terminal" or len(text.body) > ROOM)
+    stays = above and question == QUESTIONS[1]  # the message with the text
     return Reply(
-        joined(opening, body, "\n".join(given), asked),
+        joined(opening, "" if above else text.body, "\n".join(given), asked),
         private=True,
         ask=ask,
-        replaces=replaces,
+        replaces=again and not stays,
         start="consent",
     )
 
