@@ -104,8 +104,7 @@ async def _form(
     ]
     if question:
         age = study_of(chat, who).file.minimum_age
-        number = QUESTIONS.index(question) + 1
-        asked = words(f"study.ask_{question}", who.locale, age=age, number=number)
+        asked = words(f"study.ask_{question}", who.locale, age=age)
         ask = tuple(
             choice(
                 replace(answers, **{question: value}).written,
