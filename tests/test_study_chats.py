@@ -231,12 +231,15 @@ async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) ->
     invited = await having(people, story, "Pastiche and its readers")
     assert invited.flags & EPHEMERAL
     form = await people.press(invited, "Tell me about the study")
-    message = await having(people, form, "1 of 4")
-    assert message.flags & EPHEMERAL
+    text = message = await having(people, form, "1 of 4")
     for label, words in (*STEPS, ("Save", "you take part from now on")):
+        assert message.flags & EPHEMERAL
         assert len(message.content) <= 2000
         made = await people.press(message, label)
-        assert (await having(people, made, words)) is message  # the form goes on where it stands
+        on = await having(people, made, words)
+        assert (on is message) == (message is not text), "the form goes on where it stands"
+        message = on
+    assert "A study by A. Researcher" in text.content, "which stays above it"
     mine = await people.slash("mydata", by=ALICE)
     told = await having(people, mine, "everything that I keep about you")
     assert told.flags & EPHEMERAL

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 YOUNG_SECONDS = 86400.0  # whoever said to be under age is not asked again before
 TEXT_MARK = 8  # hex characters of the text's digest
-ROOM = 1500  # characters of a consent text that fit above each question
+ROOM = {"discord": 1500, "telegram": 3500}  # characters that fit above each question
 OPEN = "open"
 
 
@@ -118,7 +118,7 @@ async def _form(
             choice(answers.written.upper(), words("study.save", who.locale)),
             choice(Answers().written, words("study.start_again", who.locale)),
         )
-    above = again and (who.platform == "terminal" or len(text.body) > ROOM)
+    above = again and len(text.body) > ROOM.get(who.platform, 0)
     stays = above and question == QUESTIONS[1]  # the message with the text
     return Reply(
         joined(opening, "" if above else text.body, "\n".join(given), asked),
