@@ -148,6 +148,30 @@ async def test_what_was_deleted_is_a_gap_and_its_branches_keep_their_place_and_g
 
 
 @in_chat
+async def test_what_was_deleted_in_the_middle_parts_nothing_below_from_what_is_above(
+    talk, who, story
+) -> None:
+    below = await _job(talk, Press(Verb.CONTINUE, story["1.1"]), who)
+    await pressed(talk, Press(Verb.DELETE, story["1.1"]), who)
+    found = {node.number: node.job for node in await _nodes(talk, below)}
+    assert found == story | {"1.1.1": below}, "its version is one still"
+    said = _text_of((await told(talk, "/story export", replace(who, reply_to=below)))[0])
+    above = (await talk.context.engine.answer(story["1"])).text
+    assert "The vicar coughed." in said and above in said
+
+
+@in_chat
+async def test_an_export_holds_what_was_typed_between_the_answers(talk, who, story) -> None:
+    typed = replace(who, reply_to=story["1.1"])
+    on = (await told(talk, "/continue Then Mildred shot the gardener.", typed))[-1].job
+    last = await _job(talk, Press(Verb.CONTINUE, on), who)
+    said = _text_of((await told(talk, "/story export", replace(who, reply_to=last)))[0])
+    texts = [(await talk.context.engine.answer(job)).text.strip() for job in (story["1.1"], on)]
+    places = [said.index(part) for part in (texts[0], "Then Mildred shot", texts[1])]
+    assert places == sorted(places)
+
+
+@in_chat
 async def test_a_story_whose_beginning_has_expired_is_exported_and_goes_on(
     talk, who, story, clock
 ) -> None:

@@ -91,7 +91,7 @@ def epub(book: Book) -> bytes:
 
 def _xml(text: str) -> str:
     """Escape it, without the control characters that no XML may hold."""
-    return escape("".join(c for c in text if c in "\t\n" or c.isprintable()))
+    return escape("".join(c for c in text if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff")))
 
 
 def _paragraphs(text: str) -> str:

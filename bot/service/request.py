@@ -16,7 +16,6 @@ from engine.errors import AskerError
 from engine.events import Picture
 from engine.plan.job import Answer, Request, Spot
 from engine.plan.memory import condensed
-from engine.plan.prompt import split
 from engine.settings import KEEP_HOURS
 
 LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
@@ -124,14 +123,12 @@ def _spoken(who: Who) -> dict[str, Any]:
 
 def _with(request: Request, options: Options, who: Who) -> Request:
     named = {name: value for name, value in asdict(options).items() if value is not None}
+    named |= {} if (request.platform, request.asker) == who.account else {"notes": ()}
     return replace(request, **named | _spoken(who))
 
 
 def opening(answer: Answer) -> str:
-    if answer.request.beginning is not None:
-        return answer.request.beginning
-    parts = split(answer.request.text)
-    return parts.beginning if parts.wish else parts.instruction
+    return answer.job.beginning if (told := answer.request.beginning) is None else told
 
 
 def recent(text: str) -> str:

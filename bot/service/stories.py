@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from ulid import ULID
 
@@ -15,10 +16,10 @@ from bot.messages.grammar import Simple
 from bot.messages.normalise import language_of_text
 from bot.service.answer import follow
 from bot.service.context import Context
-from bot.service.request import Reply, Who, meant, opening, past
+from bot.service.request import Reply, Who, join, meant, opening, past
 from engine.chat.stories import Node, path, versions
 from engine.errors import AskerError
-from engine.events import Cancelled, Finished, is_final
+from engine.events import Cancelled, Finished
 from engine.moderation import Content, Stage
 from engine.plan.job import Answer
 from engine.plan.memory import MOST_NOTES, noted
@@ -67,7 +68,7 @@ async def shown_tree(context: Context, here: Answer, who: Who) -> Reply:
 async def _beginning(context: Context, node: Node, who: Who) -> str:
     """Glance at an answer, if it is kept and may be shown."""
     if not node.kept:
-        return words("story.gone", who.locale)
+        return words("story.gone", who.locale) if node.answer.expired else GAP
     asked, text = node.answer.request, node.answer.text
     content = Content(text=text, command=asked.command, asked=asked.text)
     judged = await context.moderation.check(Stage.OUTPUT_TEXT, content)
@@ -96,7 +97,7 @@ async def export(context: Context, _command: Simple, who: Who) -> Reply:
     here = await meant(who, context.engine)
     line = path(await _nodes(context, here, who), here.job.id)
     told = [await _told(context, node.job, who) if node.kept else GAP for node in line]
-    parts = tuple(text if isinstance(text, str) else GAP for text in told)
+    parts = [text if isinstance(text, str) else GAP for text in told]
     gone = parts.count(GAP)
     if gone == len(parts):
         raise AskerError(words("story.broken", who.locale))
@@ -104,7 +105,6 @@ async def export(context: Context, _command: Simple, who: Who) -> Reply:
     experts = [context.registry.named(a.route.expert) for a in answers]
     labels = [e.said("label", who.locale) for e in experts if e and e.label]
     attribution = [given for e in experts if e for given in e.rights.attribution]
-    notice = words("story.notice", who.locale)
     book = Book(
         id=line[0].job,
         title=title_of(line),
@@ -112,14 +112,20 @@ async def export(context: Context, _command: Simple, who: Who) -> Reply:
         date=f"{datetime.fromtimestamp(ULID.from_str(here.job.id).timestamp, UTC):%Y-%m-%d}",
         language=language_of_text(" ".join([beginning, *parts])),
         opening=beginning,
-        parts=parts,
-        notices=tuple(dict.fromkeys([notice, *labels, *attribution])),
+        parts=tuple(join(*both) for both in zip(_added(line), parts, strict=True)),
+        notices=tuple(dict.fromkeys([words("story.notice", who.locale), *labels, *attribution])),
     )
     name = f"story-{here.job.id[-6:].lower()}"  # no other's export takes its place
     files = ((f"{name}.md", markdown(book).encode()), (f"{name}.epub", epub(book)))
     said = words("story.export", who.locale, parts=len(line) - gone)
     said += words("story.gaps", who.locale, count=gone) if gone else ""
     return Reply(said, private=True, files=files)
+
+
+def _added(line: Sequence[Node]) -> list[str]:
+    """What was typed between the answers."""
+    both = [(a.answer.text.strip(), b.answer.request.beginning or "") for a, b in pairwise(line)]
+    return ["", *(b[b.rfind(a) + len(a) :] if a and a in b else "" for a, b in both)]
 
 
 def owned(here: Answer, who: Who) -> Answer:
@@ -144,8 +150,6 @@ async def _told(context: Context, job: str, who: Who) -> str | Reply:
                 return event
             if isinstance(event, Finished | Cancelled) and event.text:
                 return event.text
-            if is_final(event):
-                break
     raise past(who)
 
 

@@ -54,10 +54,10 @@ class Stories:
         line = above.union(sa.select(row.id, row.parent).join(above, row.id == above.c.parent))
         first = sa.select(line.c.id).where(line.c.parent.is_(None))
         below = followers(row.__table__, first)
-        asked = answer.request
-        mine = Asker.lookup == self._ledger.person(asked.platform, asked.asker)
+        mine = Asker.lookup == self._ledger.person(answer.request.platform, answer.request.asker)
         nodes = SELECT_ANSWER.where(mine, sa.or_(row.id.in_(first), row.id.in_(below)))
-        return numbered(await self._read(nodes.order_by(row.accepted_at, row.id), MOST_NODES))
+        newest = nodes.order_by(row.accepted_at.desc(), row.id.desc())
+        return numbered((await self._read(newest, MOST_NODES))[::-1])
 
     @repeated
     async def note(
@@ -94,28 +94,34 @@ class Stories:
 
 
 def numbered(answers: Sequence[Answer]) -> tuple[Node, ...]:
-    """Number answers that are in the order of their time."""
+    """Number answers that are in the order of their time; what is below tells where a gap was."""
     asked = {answer.request_id: answer for answer in answers}
     above: dict[str, str | None] = {}
-    numbers: dict[str, str] = {}
     counts: dict[str | None, int] = {}
+    numbers, begun, below = dict[str, str](), dict[str, str](), dict[str, str]()
+    for answer in reversed(answers):
+        up, own = answer.request.parent or "", _letters(answer.request.beginning)
+        below[up] = own or below.get(answer.request_id) or below.get(up, "")
     for answer in answers:
-        parent = asked.get(answer.request.parent or "")
-        goes_on = parent and answer.request.beginning not in (None, parent.request.beginning)
-        of = None if parent is None else parent.request_id if goes_on else above[parent.request_id]
-        above[answer.request_id] = of
+        name, begins = answer.request_id, _letters(answer.request.beginning)
+        parent, of = asked.get(answer.request.parent or ""), None
+        if parent is not None:
+            before = begun[parent.request_id]
+            if answer.expired:
+                whole = _letters(parent.request.beginning or parent.job.beginning, parent.text)
+                on = bool(parent.text) and below.get(name, "").startswith(whole)
+                begins = whole if on else before
+            of = parent.request_id if begins not in ("", before) else above[parent.request_id]
+        begun[name], above[name] = begins, of
         counts[of] = counts.get(of, 0) + 1
-        before = f"{numbers[of]}." if of else ""
-        numbers[answer.request_id] = f"{before}{counts[of]}"
-    nodes = [
-        Node(
-            answer=answer,
-            number=numbers[answer.request_id],
-            above=asked[of].job.id if (of := above[answer.request_id]) else None,
-        )
-        for answer in answers
-    ]
+        numbers[name] = f"{numbers[of]}.{counts[of]}" if of else str(counts[of])
+    ofs = {name: of and asked[of].job.id for name, of in above.items()}
+    nodes = [Node(answer=asked[n], number=numbers[n], above=of) for n, of in ofs.items()]
     return tuple(sorted(nodes, key=lambda n: [int(part) for part in n.number.split(".")]))
+
+
+def _letters(*texts: str | None) -> str:
+    return "".join("".join(text.split()) for text in texts if text)
 
 
 def path(nodes: Sequence[Node], job: str) -> list[Node]:
