@@ -78,6 +78,20 @@ async def test_a_growing_text_is_stopped_before_it_is_whole(services: Services) 
     assert core.cancelled == core.settled == [job]
 
 
+async def test_an_attempt_that_begins_anew_is_judged_from_its_first_word(
+    services: Services,
+) -> None:
+    job = new_id()
+    texts = [
+        Text(job=job, attempt=attempt, text=text, tokens=1)
+        for attempt, text in ((1, "It rained. " * 200), (2, "It rained. " * 10 + BAD * 8))
+    ]
+    begun = [Started(job=job, attempt=attempt) for attempt in (1, 2)]
+    events = (begun[0], texts[0], begun[1], texts[1])
+    shown = await seen(Moderation(usual(), services, Stopped()), STORY, *events)
+    assert [type(event) for event in shown] == [Started, Text, Started, Reply]
+
+
 async def test_where_a_line_stays_once_shown_each_is_checked_before(services: Services) -> None:
     job = new_id()
     texts = [Text(job=job, attempt=1, text=text, tokens=1) for text in ("It rained. ", BAD)]

@@ -119,6 +119,16 @@ async def test_a_thread_has_its_channels_settings_until_it_has_its_own(services:
     assert await services.places.place("discord", "channel") == Place(style="agatha")
 
 
+async def test_who_switches_talk_off_in_a_channel_ends_it_in_its_threads(
+    services: Services,
+) -> None:
+    await services.places.settle("discord", "channel", talk_on=True)
+    await services.places.settle("discord", "thread", parent="channel", style="agatha")
+    assert (await services.places.place("discord", "thread", "channel")).talk_on
+    await services.places.settle("discord", "channel", talk_on=False)
+    assert await services.places.place("discord", "thread", "channel") == Place(style="agatha")
+
+
 async def test_of_two_settings_made_at_once_neither_is_lost(services: Services) -> None:
     for turn in range(20):
         settle, place = services.places.settle, f"p{turn}"

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 import talking
-from talking import OPERATOR, Clock, pressed, replies_of, told
+from talking import OPERATOR, Clock, pressed, replies_of, told, unhurried
 
 from bot.chat import make_context
 from bot.messages.buttons import Press, Verb, decode, encode
@@ -110,6 +110,21 @@ async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
     assert (await talk.context.engine.answer(final.job)).text == ""
     with pytest.raises(AskerError, match="expired"):
         await talk.press(Press(Verb.CONTINUE, final.job), who)
+
+
+async def test_a_cancel_stops_the_newest_that_is_under_way_and_then_the_others(
+    talk: ChatService, who: Who
+) -> None:
+    unhurried(talk, 10)
+    running = []
+    for _ in range(2):
+        replies = replies_of(talk, talk.parse("/story ::slow:: " + "It rained. " * 40), who)
+        running.append(replies)
+        assert await anext(replies)
+    for replies in reversed(running):
+        assert "nothing" not in (await told(talk, "/cancel", who))[-1].text
+        assert [reply async for reply in replies][-1].kind == "cancelled"
+    assert "nothing to stop" in (await told(talk, "/cancel", who))[-1].text
 
 
 async def test_pressing_twice_is_harmless(talk: ChatService, who: Who) -> None:

@@ -39,7 +39,7 @@ class LiveAnswer(ABC):
     line_seconds = 0.0  # between two words on its place in the queue,
     place_seconds = 0.1  # and for each answer before it: all who wait share one rate limit
     try_seconds = 270.0  # less than outbox.SENDING_SECONDS, after which another bot sends it
-    passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
+    passing: ClassVar[tuple[type[Exception], ...]] = (OurError,)  # faults that leave it owed
 
     def __init__(self, service: "ChatService", who: Who) -> None:
         self.service = service

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class DiscordAnswer(LiveAnswer):
-    passing = (TooFast, *PASSING)
+    passing = (*LiveAnswer.passing, TooFast, *PASSING)
 
     def __init__(
         self, service: ChatService, messages: AnswerMessages, pace: Pace, who: Who

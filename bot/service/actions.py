@@ -53,25 +53,25 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
             return await report(context, press.argument, replace(who, reply_to=press.job))
         case Verb.ORIGINAL:
             return await _original(context, press.job, who)
-        case Verb.TREE | Verb.STEP:
-            assert answer is not None
-            shown = shown_tree if press.verb is Verb.TREE else step
-            return await shown(context, answer, who)
-        case Verb.DROP:
-            assert answer is not None
-            return await drop(context, press.argument, answer, who)
-        case _:
-            assert answer is not None  # every verb in _KEPT has one here
-            return Reply(wording.why(answer, context.registry, who.locale), private=True)
+    assert answer is not None  # the others are in _KEPT
+    if press.verb in (Verb.TREE, Verb.STEP):
+        shown = shown_tree if press.verb is Verb.TREE else step
+        return await shown(context, answer, who)
+    if press.verb is Verb.DROP:
+        return await drop(context, press.argument, answer, who)
+    return Reply(wording.why(answer, context.registry, who.locale), private=True)
 
 
 async def cancel(context: Context, _command: Simple, who: Who) -> Reply:
-    """Stop their comparison that is under way, else their last answer here."""
+    """Stop their comparison that is under way, else the newest of their answers that are."""
     await note(context, "cancel", who)
     if await context.handlers.study.stop(who):
         return _stopped(True, who)
-    last = await context.engine.last(*who.account, who.place)
-    return _stopped(last is not None and await context.engine.cancel(last.job.id), who)
+    jobs = await context.services.forgetting.under_way(*who.account)
+    for job in sorted(jobs, reverse=True):
+        if await context.engine.cancel(job):
+            return _stopped(True, who)
+    return _stopped(False, who)
 
 
 def _stopped(done: bool, who: Who, *, private: bool = False) -> Reply:

@@ -54,7 +54,8 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
                 async for event in events:
                     shown = await screening.shown(event)
                     context.deliveries.take_in_hand(job, event)
-                    if isinstance(shown, Failed | Cancelled) and not getattr(shown, "text", ""):
+                    empty = isinstance(shown, Cancelled) and not shown.text
+                    if empty or isinstance(shown, Reply | Failed):
                         await give_back(context, [paid])
                     if treated:
                         await treated.shown(shown)
@@ -88,17 +89,11 @@ async def follow(context: "Context", job: str, who: Who | None = None) -> Events
     asked = answer.request
     who = who or Who(platform=asked.platform, asker=asked.asker, place=asked.place)
     screening = screening_of(context, answer, who)
-    context.deliveries.take_in_hand(job)
-    try:
-        async with aclosing(context.engine.follow(job)) as events:
-            async for event in events:
-                shown = await screening.shown(event)
-                context.deliveries.take_in_hand(job, event)
-                yield shown
-                if isinstance(shown, Reply):
-                    return
-    finally:
-        context.deliveries.let_go(job)
+    async with aclosing(context.engine.follow(job)) as events:
+        async for event in events:
+            yield (shown := await screening.shown(event))
+            if isinstance(shown, Reply):
+                return
 
 
 def screening_of(context: "Context", of: "Plan | Answer", who: Who) -> Screening:

@@ -9,7 +9,7 @@ from bot.locales import words
 from bot.messages.escape import defang
 from bot.service.request import Reply, Who
 from engine.errors import AskerError
-from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
+from engine.events import Cancelled, Event, Failed, Finished, Image, Started, Text, is_final
 from engine.moderation import Action, Content, Judged, Moderator, Stage, Verdict
 from engine.moderation.normalise import OVERLAP
 
@@ -78,6 +78,8 @@ class Screening:
         """Give the event as it may be shown; or stop its job, and give words in its place."""
         judged: list[Judged] = []
         match event:
+            case Started():  # perhaps anew
+                self._checked = 0
             case Text(text=text) if len(text) >= self._checked + self._guard.growth:
                 grown = text[max(0, self._checked - OVERLAP) :]
                 self._checked = len(text)

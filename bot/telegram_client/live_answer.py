@@ -29,7 +29,7 @@ class TelegramAnswer(LiveAnswer):
     last restart."""
 
     line_seconds = 4.0
-    passing = (TooFast, TelegramError, OSError)
+    passing = (*LiveAnswer.passing, TooFast, TelegramError, OSError)
 
     def __init__(
         self,

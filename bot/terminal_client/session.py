@@ -152,8 +152,8 @@ class TerminalSession:
         try:
             await asyncio.to_thread(write_file, folder / name, data, private=True)
         except OSError as error:
-            why = words("terminal.unsaved", name=name, folder=folder, why=error.strerror)
-            raise SetupError(why) from error
+            facts = {"name": name, "folder": folder, "why": error.strerror}
+            raise SetupError(words("terminal.unsaved", self.who.locale, **facts)) from error
         return folder / name
 
     async def cancel(self, job: str) -> bool:

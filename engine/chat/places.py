@@ -49,6 +49,9 @@ class Places:
         async with self._database.writing() as connection:
             await add(connection, PlaceRow, key | {"platform": platform} | asdict(held) | change)
             await connection.execute(sa.update(PlaceRow).filter_by(**key).values(**change))
+            if "talk_on" in change:  # in its threads, too
+                threads = sa.update(PlaceRow).where(PlaceRow.owner == key["lookup"])
+                await connection.execute(threads.values(talk_on=change["talk_on"]))
 
     async def own(self, platform: str, asker: str, chat: str) -> None:
         """Give people the settings of their chats of two of which an older ledger knew no owner."""

@@ -57,8 +57,8 @@ def spellings(text: str) -> Iterator[str]:
     for stretch in _stretches(text):
         letters = _letters(stretch)
         ways = dict.fromkeys((letters, _WITHIN.sub("", letters)))
-        folded = [_folded(way) for way in ways]
-        yield from dict.fromkeys(_words(short) for way in folded for short in _shortened(way))
+        short = (re.sub(r"[\W_]+", " ", s) for way in ways for s in _shortened(_folded(way)))
+        yield from dict.fromkeys(" ".join(words.split()) for words in short)
 
 
 def _stretches(text: str) -> Iterator[str]:
@@ -100,10 +100,6 @@ def _shortened(text: str) -> Iterator[str]:
 def _known(word: str) -> str:
     twice = _REPEATED.sub(r"\1\1", word)
     return twice if twice in _DOUBLED else _REPEATED.sub(r"\1", word)
-
-
-def _words(text: str) -> str:
-    return " ".join(re.sub(r"[\W_]+", " ", text).split())
 
 
 def _latin(text: str) -> str:
