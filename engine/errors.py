@@ -67,5 +67,5 @@ class MediaError(LedgerError): ...
 
 
 class OwnerGoneError(OurError):
-    def __init__(self) -> None:
+    def __init__(self, *_: object) -> None:  # its words, where it comes over the socket
         super().__init__("The process that was answering has gone; the next one takes over.")

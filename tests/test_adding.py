@@ -140,6 +140,25 @@ def test_who_is_put_in_anothers_place_keeps_its_order_and_manner(settings, made)
     assert registry.weights(new).base == str(made / "llama")
 
 
+def test_a_folder_that_is_a_link_is_put_aside_and_what_it_leads_to_stays(settings, made) -> None:
+    folder = adding(settings, made / "llama-adapter").folder
+    kept = folder.rename(settings.home / "kept")
+    folder.symlink_to(kept)
+    assert not adding(settings, made / "llama-adapter", replace=True).folder.is_symlink()
+    assert (kept / "card.toml").is_file()
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_name_of_one_letter_is_no_keyword(settings, made) -> None:
+    assert adding(settings, made / "llama-adapter", name="m").keywords == ()
+
+
+def test_a_vae_is_found_from_wherever_the_worker_is_started(settings, made, monkeypatch) -> None:
+    monkeypatch.chdir(made)
+    new = adding(settings, made / "lora", base=str(made / "sdxl"), vae="sdxl/vae")
+    assert new.profiles["embedded"].vae == str(made / "sdxl/vae")
+
+
 def test_a_base_by_its_hub_id_is_the_one_that_is_embedded(settings, made, tmp_path) -> None:
     spec = harmed(made, tmp_path / "adapter", "named on the hub")
     new = adding(settings, spec)

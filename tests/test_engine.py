@@ -16,16 +16,18 @@ import pytest
 from program import pastiche, start, stop, wait_for
 from tiny_models import write_card
 
-from engine import Engine
+from engine import Engine, errors
 from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Event, Failed, Finished, Queued
 from engine.lock import take_lock
 from engine.plan.job import Request, Status
+from engine.plan.picture import MOST_PICTURES
+from engine.plan.plan import MAX_SEED
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, cards_of, open_engine
-from engine.process.client import ClientEngine
+from engine.process.client import ClientEngine, _checked
 from engine.process.services import services_on
-from engine.workers.protocol import Call, Link, Returned
+from engine.workers.protocol import Call, Link, Refused, Returned
 
 
 @pytest.fixture(params=["local", "attached", "lasting"])
@@ -218,3 +220,13 @@ async def test_a_worker_that_starts_after_a_card_was_replaced_is_refused_and_not
         write_card(cards, "moss", "another-base")
         final = await _after_a_new_worker(core, make_request("It rained."))
         assert isinstance(final, Failed) and "Restart the bot" in final.reason
+
+
+@pytest.mark.parametrize("kind", [k for k in vars(errors).values() if isinstance(k, type)])
+def test_every_error_comes_over_the_socket_as_what_it_is(kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        _checked(Refused(error=kind.__name__, message="Please try again."))
+
+
+def test_each_picture_of_the_highest_seed_has_one_that_every_column_holds() -> None:
+    assert MAX_SEED + MOST_PICTURES - 1 < 2**31

@@ -15,7 +15,7 @@ from bot.terminal_client.live_answer import say
 from engine.errors import CommandError
 from engine.installation.install import NewExpert, add_expert, added_folder, remarks, remove_expert
 from engine.lock import take_lock
-from engine.plan.cards import load_card, load_registry
+from engine.plan.cards import Registry, load_card, load_registry
 from engine.settings import Settings, read_settings
 from engine.weights import bases
 
@@ -92,7 +92,7 @@ def experts_add(
         added = load_card(card.parent)
         for remark in remarks(added, load_registry(settings.expert_roots, settings.profile)):
             sys.stdout.write(f"{remark}\n")
-        ask = f"/{added.command} ..." if added.medium == "image" else "..."
+        ask = "..." if added.command == "story" else f"/{added.command} ..."
         sys.stdout.write(f"Try: pastiche ask '{ask}' --style {chosen}\n")
         once = f"once restarted, if it had another {chosen} or has no /{added.command}"
         _say_if_running(settings, f"it knows {chosen} from its next message on ({once})")
@@ -110,7 +110,7 @@ def experts_remove(
             typer.confirm(f"Delete {folder} with all that is in it?", abort=True)
         remove_expert(folder)
         sys.stdout.write(f"{name} is removed.\n")
-        if load_registry(settings.expert_roots, settings.profile).named(name):
+        if Registry.load(settings.expert_roots, settings.profile).named(name):
             sys.stdout.write(f"The built-in {name} answers again.\n")
         _say_if_running(settings, f"it knows {name} until it is restarted")
 

@@ -132,7 +132,7 @@ def worker_command(
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")
         shared = on_server(settings)
-        name = f"worker-host-{'-'.join(wanted)}" if shared else f"worker-{media}"
+        name = f"worker-host-{'-'.join(wanted)}" if shared else f"worker-{wanted[0]}"
         if not shared and len(wanted) > 1:
             raise CommandError("On SQLite a worker has one medium.")
         start_logs(settings.home, name, settings.log_level, settings.log_to)
@@ -141,7 +141,7 @@ def worker_command(
         from engine.workers.worker import run_worker
 
         try:
-            run_worker(settings, media)
+            run_worker(settings, wanted[0])
         except (ConnectionError, FileNotFoundError):
             raise CommandError(
                 f"No bot is running on {settings.home}. Start one first: pastiche chat"

@@ -94,8 +94,9 @@ async def _form(
     chat.questions.asks(who, partial(_form, chat, text, answers, form=form))
     head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
 
-    def choice(letters: str, label: str) -> Any:
-        return button(Verb.CONSENT, form, f"{head}.{letters}", label=label)
+    def choice(state: str, key: str, **facts: Any) -> Any:
+        label = words(f"study.{key}", who.locale, **facts)
+        return button(Verb.CONSENT, form, f"{head}.{state}", label=label)
 
     given = [
         f"{words(f'study.short_{name}', who.locale)}: {_yes(getattr(answers, name), who)}"
@@ -106,18 +107,12 @@ async def _form(
         age = study_of(chat, who).file.minimum_age
         asked = words(f"study.ask_{question}", who.locale, age=age)
         ask = tuple(
-            choice(
-                replace(answers, **{question: value}).written,
-                words(f"study.{'yes' if value else 'no'}_{question}", who.locale, age=age),
-            )
-            for value in (True, False)
+            choice(replace(answers, **{question: value}).written, f"{said}_{question}", age=age)
+            for said, value in (("yes", True), ("no", False))
         )
     else:
         asked = words("study.ask_save", who.locale)
-        ask = (
-            choice(answers.written.upper(), words("study.save", who.locale)),
-            choice(Answers().written, words("study.start_again", who.locale)),
-        )
+        ask = choice(answers.written.upper(), "save"), choice(Answers().written, "start_again")
     above = again and len(text.body) > ROOM.get(who.platform, 0)
     stays = above and question == QUESTIONS[1]  # the message with the text
     return Reply(

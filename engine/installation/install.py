@@ -77,13 +77,14 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
         base = new.spec
     weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
     if new.vae:
-        weights["vae"] = new.vae
+        weights["vae"] = new.vae if is_hub_id(new.vae) else str(Path(new.vae).absolute())
     aside = folder.with_name(f".{new.name}")  # a card is read back from a folder of its name
     shutil.rmtree(aside, ignore_errors=True)
     try:
         _copy(aside / new.name, source, weights)
         _write_card(aside / new.name, _card(new, medium, kept, settings.profile, weights))
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            folder.rename(aside / "old")  # and away with the rest
         (aside / new.name).rename(folder)
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error}") from error
@@ -205,7 +206,7 @@ def _card(
         "profiles": {profile: weights},
         "rights": {"licence": new.licence},
         "about": new.about or old.get("about", ""),
-        "keywords": list(new.keywords) or old.get("keywords") or [new.name],
+        "keywords": list(new.keywords) or old.get("keywords") or [new.name] * (len(new.name) > 1),
     }
     if medium == "text":
         card.setdefault("sampling", dict(SAMPLING))
@@ -265,8 +266,9 @@ def added_folder(name: str, settings: Settings) -> Path:
 
 def remove_expert(folder: Path) -> None:
     """Take it out of sight at once, then delete it. Raises SetupError."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside = folder.with_name(f".{folder.name}")  # one that was killed is cleared
     try:
+        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
         if aside.is_symlink():
             aside.unlink()

@@ -99,7 +99,7 @@ def _found(expert: str, folder: Path) -> Shapes:
     with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118 - it is no mapping
             tensor = file.get_tensor(key)
-            if tensor.is_floating_point() and not tensor.isfinite().all():
+            if tensor.is_floating_point() and not tensor.float().isfinite().all():
                 raise ModelError(
                     f"The adapter of {expert} holds numbers that are not finite ({key}). Add it anew."
                 )

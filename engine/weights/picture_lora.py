@@ -165,7 +165,7 @@ def _folded(
                 f"({shape}; the LoRA's halves: {sizes[0]}, {sizes[1]}). Name its base on the card, or "
                 "train it on this one."
             )
-    if not all(bool(tensor.isfinite().all()) for tensor in half.values()):
+    if not all(bool(tensor.float().isfinite().all()) for tensor in half.values()):
         raise ModelError(f"The LoRA of {name} holds numbers that are not finite. Fetch it anew.")
     strength = settings.scale(layer) if settings is not None else 1.0
     if ALPHA in half:
