@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +46,3 @@ class LocalEngine(Engine):
 
     async def delivered(self, job: str) -> None:
         await self.ledger.delivered(job)
-
-
-async def events_of(engine: Engine, request: Request, job: str = "") -> AsyncGenerator[Event]:
-    plan = engine.plan(request, job)
-    await engine.ask(plan)
-    async with aclosing(engine.follow(plan.job.id)) as events:
-        async for event in events:
-            yield event

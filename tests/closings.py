@@ -13,10 +13,10 @@ from typing import Literal, get_args
 import postgres
 import sqlalchemy as sa
 from fleet import PROGRAM, Cable
+from following import events_of
 from telegram_server import TelegramServer
 
 from engine import Engine
-from engine.engine import events_of
 from engine.errors import PasticheError
 from engine.plan.job import Request
 from engine.process.bootstrap import open_engine

@@ -7,7 +7,8 @@ import asyncio
 import json
 import sys
 
-from engine.engine import events_of
+from following import events_of
+
 from engine.errors import PasticheError
 from engine.events import is_final
 from engine.plan.job import Request

@@ -10,7 +10,8 @@ import asyncio
 import json
 import sys
 
-from engine.engine import events_of
+from following import events_of
+
 from engine.errors import BusyError, LedgerError
 from engine.events import is_final
 from engine.ledger.ledger import new_id

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from engine.engine import LocalEngine, events_of
+from following import events_of
+
+from engine.engine import LocalEngine
 from engine.events import Event, Finished, Started
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import on_server

@@ -26,7 +26,7 @@ from engine.installation.install import (
 from engine.plan.cards import Expert, Registry, load_card
 from engine.settings import Settings
 from engine.weights.bases import SHIPPED
-from engine.weights.weight_files import check_adapter, damaged, write_sums
+from engine.weights.weight_files import LORA_WEIGHTS, check_adapter, damaged, write_sums
 
 LIMIT, MODEL = LimitError, ModelError
 
@@ -157,6 +157,20 @@ def test_a_vae_is_found_from_wherever_the_worker_is_started(settings, made, monk
     monkeypatch.chdir(made)
     new = adding(settings, made / "lora", base=str(made / "sdxl"), vae="sdxl/vae")
     assert new.profiles["embedded"].vae == str(made / "sdxl/vae")
+
+
+def test_a_vae_that_is_not_there_is_told_where_it_is_given(settings, made) -> None:
+    with pytest.raises(LIMIT, match=r"sdxl/va is no VAE's folder"):
+        adding(settings, made / "lora", base=str(made / "sdxl"), vae=str(made / "sdxl/va"))
+    assert not list((settings.home / "experts").glob("*"))
+
+
+def test_a_folder_of_several_loras_is_no_model(settings, made, tmp_path) -> None:
+    for name in ("one", "two"):
+        shutil.copy(made / "lora" / LORA_WEIGHTS, tmp_path / f"{name}.safetensors")
+    with pytest.raises(LIMIT, match="Of several LoRAs in a folder, name one's file"):
+        adding(settings, tmp_path, base=str(made / "sdxl"))
+    assert adding(settings, tmp_path / "one.safetensors", base=str(made / "sdxl")).medium == "image"
 
 
 def test_a_base_by_its_hub_id_is_the_one_that_is_embedded(settings, made, tmp_path) -> None:

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from following import events_of
 from program import pastiche, start, stop, wait_for
 from tiny_models import write_card
 
 from engine import Engine, errors
-from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Event, Failed, Finished, Queued
 from engine.lock import take_lock

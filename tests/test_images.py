@@ -87,6 +87,8 @@ def backend(draws, tiny_image: Path) -> ImageBackend:
         ("quick", {"adapter": moss, "speed": fern}),
         ("calm", {"speed": fern}),
         ("small", {"drawing": FEW_WORDS}),
+        ("half", {"adapter": moss}),
+        ("children", {"adapter": fern}),
     )
 
 
@@ -302,7 +304,7 @@ async def test_scale_nought_is_the_base_and_has_no_digest(backend) -> None:
 async def test_a_lora_of_the_text_encoders_changes_its_own_words_only(backend) -> None:
     bare, wordy = [await drawn(backend, a_job(name)) for name in ("bare", "wordy")]
     encoder = backend._scheduler._loaded().encoder
-    dressed = encoder.encode("a ring", (("wordy", 1.0),))
+    dressed = encoder.encode("a ring", (("expert wordy", 1.0),))
     assert float((dressed.states - encoder.encode("a ring").states).abs().max()) > 0.01
     assert apart(pixels(bare), pixels(wordy)) > 20
     assert apart(pixels(bare), pixels(await drawn(backend, a_job("bare", prompt="a ring")))) == 0
@@ -334,6 +336,13 @@ async def test_a_base_that_is_missing_stops_its_own_expert_only(draws, tmp_path)
     registry = Registry.load([tmp_path / "experts"], "embedded")
     with pytest.raises(ModelError, match="no base"):
         await ImageBackend(Settings(home=tmp_path), registry).load()
+
+
+@pytest.mark.parametrize(("named", "like"), [("half", "moss"), ("children", "fern")])
+async def test_an_expert_may_have_a_name_that_torch_uses(backend, named, like) -> None:
+    one, other = await drawn(backend, a_job(named)), await drawn(backend, a_job(like))
+    assert apart(pixels(one), pixels(other)) <= ROUNDING
+    assert one.adapter_digest == other.adapter_digest != ""
 
 
 async def test_a_lora_still_to_be_trained_leaves_the_base_alone(backend) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
+from following import events_of
 from loopback import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from talking import replies_of
@@ -19,7 +20,6 @@ from bot.service.request import Who
 from bot.serving.metrics import MeteredService
 from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
-from engine.engine import events_of
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS
 from engine.monitor.metrics import counting

@@ -79,6 +79,16 @@ async def test_a_load_that_fails_half_way_leaves_no_trace(tiny, settings, regist
     assert backend._bases[str(tiny / "llama")] is not loaded
 
 
+async def test_an_expert_may_have_a_name_that_torch_uses(tiny, settings) -> None:
+    root = settings.home / "experts"
+    for name in ("moss", "children"):
+        write_card(root, name, tiny / "llama", tiny / "llama-moss")
+    backend = PeftTextBackend(settings, Registry.load([root], "embedded"))
+    jobs = [a_job(name, sampling=GREEDY) for name in ("moss", "children")]
+    one, other = [[e async for e in backend.generate(j, threading.Event())][-1] for j in jobs]
+    assert (other.text, other.adapter_digest) == (one.text, one.adapter_digest)
+
+
 def test_no_more_bases_stay_than_there_is_room_for(tiny, settings, registry_of) -> None:
     backend = PeftTextBackend(settings, registry_of("llama"))
     loaded = load_base(str(tiny / "llama"), settings.models)

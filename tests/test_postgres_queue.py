@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from following import events_of
 from hypothesis import given
 from hypothesis import strategies as st
 from queueing import Asked, asking, finished, hand_worker, next_run, staffed, told
 
-from engine.engine import LocalEngine, events_of
+from engine.engine import LocalEngine
 from engine.errors import BusyError, LedgerError
 from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, Text
 from engine.ledger.ledger import Ledger

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 
 import pytest
+from following import events_of
 from queueing import Asked, finished, hand_worker, next_run, queueing, socket_of, told
 
-from engine.engine import LocalEngine, events_of
+from engine.engine import LocalEngine
 from engine.errors import BusyError
 from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
 from engine.ledger.ledger import Ledger

@@ -5,12 +5,13 @@ import json
 from contextlib import aclosing
 
 import pytest
+from following import events_of
 from program import pastiche
 from queueing import asking
 from rich.console import Console
 
 from bot.cli.status import show
-from engine.engine import LocalEngine, events_of
+from engine.engine import LocalEngine
 from engine.events import Failed
 from engine.ledger.ledger import new_id
 from engine.overview import DeadJob, MediumQueue, Overview, WorkerSeen

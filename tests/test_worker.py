@@ -65,13 +65,14 @@ def test_a_missing_base_fails_the_job_with_what_to_do(settings: Settings) -> Non
     code = (
         "import asyncio\n"
         "from engine.process.bootstrap import open_engine\n"
-        "from engine.engine import events_of\n"
         "from engine.plan.job import Request\n"
         "from engine.settings import read_settings\n"
         "async def main():\n"
         "    async with open_engine(read_settings()) as engine:\n"
         "        r = Request(command='story', text='x', platform='t', asker='a', place='p')\n"
-        "        async for event in events_of(engine, r):\n"
+        "        plan = engine.plan(r)\n"
+        "        await engine.ask(plan)\n"
+        "        async for event in engine.follow(plan.job.id):\n"
         "            print(event.kind, getattr(event, 'reason', ''))\n"
         "asyncio.run(main())\n"
     )

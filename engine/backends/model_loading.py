@@ -46,13 +46,14 @@ class Loaded:
         check_adapter(folder)
         found = compared_digest(f"The adapter of {expert}", folder, digest)
         lora = check_fit(expert, folder, self.model.config)
+        named = f"expert {expert}"  # none that torch has for its own ("children", "half")
         try:
             with torch.no_grad():
                 if isinstance(self.model, PeftModel):
-                    self.model.add_adapter(expert, lora)
+                    self.model.add_adapter(named, lora)
                 else:
-                    self.model = PeftModelForCausalLM(self.model, lora, adapter_name=expert)
-                loaded = self.model.load_adapter(folder, adapter_name=expert, use_safetensors=True)
+                    self.model = PeftModelForCausalLM(self.model, lora, adapter_name=named)
+                loaded = self.model.load_adapter(folder, adapter_name=named, use_safetensors=True)
             if odd := loaded.unexpected_keys:
                 raise ValueError(f"{odd[0]} and {len(odd) - 1} more found no place.")
         except Exception as error:

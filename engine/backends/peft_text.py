@@ -129,7 +129,7 @@ class _Generation:
         """Let exactly the expert's own adapter act, or none."""
         model = self._loaded.model
         if self._adapter:
-            model.set_adapter(self._adapter, inference_mode=True)
+            model.set_adapter(f"expert {self._adapter}", inference_mode=True)
             return nullcontext()
         return model.disable_adapter() if self._loaded.adapters else nullcontext()
 

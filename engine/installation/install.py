@@ -67,6 +67,10 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     else:
         check_weights(source)
         whole = not is_adapter(source)  # an adapter is checked against its base
+        if whole and not (source / "config.json").is_file():
+            raise LimitError(
+                f"{source} is no adapter and no model. Of several LoRAs in a folder, name one's file."
+            )
     kept = inherited(registry, new.name, medium)
     _check_command(new, medium, kept, registry)
     base = str(source.absolute()) if whole else _base(new, source, medium, kept)
@@ -77,7 +81,10 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
         base = new.spec
     weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
     if new.vae:
-        weights["vae"] = new.vae if is_hub_id(new.vae) else str(Path(new.vae).absolute())
+        vae = Path(new.vae).expanduser().absolute()
+        weights["vae"] = new.vae if is_hub_id(new.vae) else str(vae)
+        if not (is_hub_id(new.vae) or (vae / "config.json").is_file()):
+            raise LimitError(f"{new.vae} is no VAE's folder: there is no config.json in it.")
     aside = folder.with_name(f".{new.name}")  # a card is read back from a folder of its name
     shutil.rmtree(aside, ignore_errors=True)
     try:

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.engine import events_of
 from engine.events import Finished, Queued
 from engine.ledger.storage import upgrade
 from engine.plan.job import Request
@@ -20,6 +19,7 @@ from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock
+from tests.following import events_of
 
 OPTIONS = argparse.ArgumentParser(prog="database_cost", description=__doc__)
 OPTIONS.add_argument("--requests", type=int, default=200, help="for each database (200)")

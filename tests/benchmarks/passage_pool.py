@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import Engine
-from engine.engine import events_of
 from engine.errors import CommandError
 from engine.events import Failed, Finished
 from engine.moderation import Action, Content, Stage
@@ -31,6 +30,7 @@ from engine.study.experiments.passages import Item, read_items, shipped
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.sentences import sentences_of
 from tests.benchmarks.surface import classified, matched
+from tests.following import events_of
 
 FEWEST, MOST = 55, 110  # words of a passage
 LENGTH = 150  # tokens, which make so many words

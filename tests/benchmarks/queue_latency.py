@@ -4,11 +4,11 @@ import asyncio
 import time
 from pathlib import Path
 
-from engine.engine import events_of
 from engine.plan.job import Request
 from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, middle, percentile
+from tests.following import events_of
 
 ASKS = 300
 WARM_UP = 20

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from engine.engine import LocalEngine, events_of
+from engine.engine import LocalEngine
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.storage import open_database, upgrade
 from engine.plan.cards import Registry, load_registry
@@ -27,6 +27,7 @@ from engine.workers.fingerprint import fingerprint_of
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock, middle, percentile
 from tests.fleet import PROGRAM, unfinished
+from tests.following import events_of
 
 OPTIONS = argparse.ArgumentParser(prog="queue_pg", description=__doc__)
 OPTIONS.add_argument("--asks", type=int, default=100, help="for the latencies (100)")

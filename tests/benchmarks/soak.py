@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 
-from engine.engine import events_of
 from engine.events import is_final
 from engine.ledger.storage import upgrade
 from engine.plan.job import Request
@@ -16,6 +15,7 @@ from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock
+from tests.following import events_of
 
 OPTIONS = argparse.ArgumentParser(prog="soak", description=__doc__)
 OPTIONS.add_argument("--jobs", type=int, default=1000, help="the long form has 20000 (1000)")

@@ -136,9 +136,9 @@ class PictureScheduler:
         drawing = self._registry.drawing(expert)
         picture_job.notes += notes_on(job.prompt, order.negative, drawing, tokenizers)
         picture_job.tokens = tokens_of(job.prompt, tokenizers)
-        own = next((lora.digest for lora, _ in loras if lora.name == expert.name), "")
+        own = next((lora.digest for lora, _ in loras if lora.name.startswith("expert ")), "")
         picture_job.digests = (resident.digest, own)
-        fast = any(lora.name != expert.name for lora, _ in loras)
+        fast = any(lora.name.startswith("speed ") for lora, _ in loras)
         encoder, guided = resident.encoder, order.guidance > 1
         schedule = resident.pipeline.scheduler, order.scheduler, order.steps, resident.device
         picture_job.canvases = [
@@ -175,9 +175,9 @@ class PictureScheduler:
         weights = self._registry.weights(expert)
         loras: list[tuple[Lora, float]] = []
         if (place := find_adapter(weights)) is not None:
-            loras.append((resident.lora(expert.name, place, weights.digest), scale))
-        if weights.speed:
-            name = "speed " + weights.speed.replace(".", " ")  # no expert's name has a space
+            loras.append((resident.lora(f"expert {expert.name}", place, weights.digest), scale))
+        if weights.speed:  # names with a space: torch has others for its own ("children", "half")
+            name = "speed " + weights.speed.replace(".", " ")
             loras.append((resident.lora(name, fetch(weights.speed)), speed))
         return [(lora, strength) for lora, strength in loras if strength]
 

@@ -75,6 +75,7 @@ def _update(
             f"the adapter's is {has} of rank {rank}. Add the adapter anew, with the base that it was "
             "trained on."
         )
-    if not (a.float().isfinite().all() and b.float().isfinite().all()):
+    a, b = a.float(), b.float()
+    if not (a.isfinite().all() and b.isfinite().all()):
         raise ModelError(f"The adapter of {name} holds numbers that are not finite. Add it anew.")
-    return a.float(), b.float() * config.scale(f"model.{module}")
+    return a, b * config.scale(f"model.{module}")
