@@ -216,6 +216,19 @@ async def test_stories_are_listed_each_with_a_way_to_its_tree(talk, who, story) 
 
 
 @in_chat
+async def test_a_story_whose_first_version_was_deleted_is_listed_still(talk, who, story) -> None:
+    await pressed(talk, Press(Verb.DELETE, story["1"]), who)
+    [said] = await told(talk, "/stories", who)
+    assert said.text.splitlines()[1:] == ["1. The vicar coughed."]
+    [tree] = await pressed(talk, said.rows[0][0].press, who)
+    assert "1  (no longer kept)" in tree.text and "2  " in tree.text
+    for kept in ("1.1", "1.2", "2"):
+        await pressed(talk, Press(Verb.DELETE, story[kept]), who)
+    with pytest.raises(AskerError, match="nothing of yours from this chat"):
+        await told(talk, "/stories", who)
+
+
+@in_chat
 async def test_no_export_takes_the_place_of_another(talk, who, story) -> None:
     named = []
     for number in ("1.1", "1.2", "1.2"):

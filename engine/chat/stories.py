@@ -78,15 +78,17 @@ class Stories:
         return notes
 
     async def newest(self, platform: str, asker: str, place: str) -> list[Answer]:
-        """Read the first answers of the newest stories, whose words are there still."""
+        """Read the first answers of the newest stories, of those whose words are there still."""
         mine = SELECT_ANSWER.where(
             Asker.lookup == self._ledger.person(platform, asker),
             RequestRow.place_lookup == self._ledger.place(platform, place),
             RequestRow.parent.is_(None),
-            RequestRow.text.is_not(None),
         ).order_by(RequestRow.accepted_at.desc())
-        found = await self._read(mine, 4 * MOST_STORIES)  # pictures are among them
-        return [a for a in found if a.text and a.job.order is None][:MOST_STORIES]
+        found: list[Answer] = []
+        for a in await self._read(mine, 4 * MOST_STORIES):  # pictures are among them
+            if a.job.order is None and len(found) < MOST_STORIES:
+                found += [a] if a.text else [n.answer for n in await self.tree(a) if n.kept][:1]
+        return found
 
     async def _read(self, query: sa.Select[tuple[object, ...]], most: int) -> list[Answer]:
         rows = await self._ledger.rows(query.limit(most))
