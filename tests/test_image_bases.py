@@ -24,6 +24,10 @@ FETCH = (
     "import sys; from engine.weights.bases import fetch_pipeline\n"
     "for spec in sys.argv[1].split(): print(fetch_pipeline(spec))"
 )
+PLACE = (
+    "import sys; from pathlib import Path; from engine.weights.bases import place_here\n"
+    "print(place_here(sys.argv[1], Path()))"
+)
 FETCH_ONE = "import sys; from engine.weights.bases import fetch; print(fetch(sys.argv[1]))"
 
 
@@ -109,6 +113,9 @@ def test_a_pipelines_download_is_halved_where_it_can_be_and_never_a_pickle(tiny,
         names = {path.name for path in both.glob("unet/*")}
         assert names == {"config.json", "diffusion_pytorch_model.fp16.safetensors"}
         check_pipeline(plain)
+        assert fetching(PLACE, "org/base", address, tmp_path).stdout.strip() == str(plain)
+        (plain / "unet" / "diffusion_pytorch_model.safetensors").unlink()  # half of it, yet
+        assert fetching(PLACE, "org/base", address, tmp_path).stdout.strip() == "None"
     assert not any(path.endswith(".bin") or "whole" in path for path in asked)
 
 

@@ -54,10 +54,6 @@ class Address:
         except TypeError as error:
             raise ValueError("no address of ours") from error
 
-    def by_token(self, now: float) -> bool:
-        """Say whether the interaction's token still serves, at that time (UTC seconds)."""
-        return bool(self.token) and now - self.born < TOKEN_SECONDS
-
 
 def address_by(message: discord.Message) -> Address:
     """Give the place of the reply to a message, in its server's language: people's are not told."""

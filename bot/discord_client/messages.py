@@ -16,7 +16,7 @@ import discord
 
 from bot.clients.pacing import Vanished
 from bot.discord_client.errors import Expired, Stale, translated
-from bot.discord_client.identity import Address
+from bot.discord_client.identity import TOKEN_SECONDS, Address
 from bot.discord_client.rendering import Part, view_of
 from bot.locales import words
 
@@ -52,7 +52,7 @@ class AnswerMessages:
     @property
     def token_serves(self) -> bool:
         """Whether edits go through the interaction, whose limits are its own and not the channel's."""
-        return self.address.by_token(self._clock())
+        return bool(self.address.token) and self._clock() - self.address.born < TOKEN_SECONDS
 
     async def show(self, part: Part) -> None:
         """Put it in the first message. Raises TooFast or Vanished, or what may pass."""

@@ -110,14 +110,14 @@ def place_here(spec: str, models: Path) -> Path | None:
     """Find its files on this machine, if they are here; nothing is loaded or fetched."""
     if spec in EMBEDDED:
         return models / spec if is_prepared(models / spec) else None
-    if spec in SHIPPED:
+    if spec in SHIPPED or is_hub_id(spec) or hub_file(spec):
+        found = SHIPPED.get(spec) or _cached(spec)
         try:
-            check_pipeline(SHIPPED[spec])
-        except ModelError:
+            if found is not None and (spec in SHIPPED or is_pipeline(found)):
+                check_pipeline(found)
+        except ModelError:  # a part is missing, or only half fetched
             return None
-        return SHIPPED[spec]
-    if is_hub_id(spec) or hub_file(spec):
-        return _cached(spec)
+        return found
     path = Path(spec).expanduser()
     return path if path.exists() else None
 
