@@ -96,6 +96,8 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error}") from error
     finally:
+        if os.path.lexists(aside / "old") and not os.path.lexists(folder):
+            (aside / "old").rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
     return folder / CARD
 
