@@ -28,6 +28,12 @@ PLACE = (
     "import sys; from pathlib import Path; from engine.weights.bases import place_here\n"
     "print(place_here(sys.argv[1], Path()))"
 )
+ADD = (
+    "import os, sys; from pathlib import Path; from engine.settings import Settings\n"
+    "from engine.installation.install import NewExpert, add_expert\n"
+    "new = NewExpert(spec=sys.argv[1], name='moss', title='Moss', licence='CC0-1.0')\n"
+    "print(add_expert(new, Settings(home=Path(os.environ['HF_HOME']))).read_text())"
+)
 FETCH_ONE = "import sys; from engine.weights.bases import fetch; print(fetch(sys.argv[1]))"
 
 
@@ -117,6 +123,15 @@ def test_a_pipelines_download_is_halved_where_it_can_be_and_never_a_pickle(tiny,
         (plain / "unet" / "diffusion_pytorch_model.safetensors").unlink()  # half of it, yet
         assert fetching(PLACE, "org/base", address, tmp_path).stdout.strip() == "None"
     assert not any(path.endswith(".bin") or "whole" in path for path in asked)
+
+
+@pytest.mark.slow
+def test_an_image_base_of_the_hub_is_added_as_it_will_be_drawn_with(tiny, tmp_path) -> None:
+    with hub(tiny.parent) as (address, asked):
+        done = fetching(ADD, "org/both", address, tmp_path)
+    assert 'base = "org/both"' in done.stdout, done.stderr
+    weights = {path.rpartition("/")[2] for path in asked if path.endswith(".safetensors")}
+    assert weights == {"diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors"}
 
 
 def test_one_file_of_a_hubs_repository_is_fetched_alone(tiny, tmp_path) -> None:

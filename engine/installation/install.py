@@ -16,11 +16,12 @@ from engine.installation.install_images import check_pictures, draws_pictures, i
 from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
 from engine.weights.adapter_fit import check_expert
-from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
+from engine.weights.bases import EMBEDDED, SHIPPED, fetch, fetch_pipeline, is_hub_id, known_as
 from engine.weights.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     DIGESTED,
+    PIPELINE,
     check_adapter,
     check_weights,
     digest_of,
@@ -59,7 +60,8 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     registry = Registry.load(settings.expert_roots, settings.profile)
     folder = settings.home / "experts" / new.name
     _check_name(new, registry, folder)
-    source = fetch(new.spec)
+    asked = fetch(new.spec, patterns=(PIPELINE,))
+    source = fetch_pipeline(new.spec) if is_pipeline(asked) else fetch(new.spec)
     _check_kind(source, new.spec)
     medium: Medium = "image" if draws_pictures(source) else "text"
     if medium == "image":
