@@ -17,7 +17,7 @@ from engine.lock import take_lock
 from engine.weights.bases import SHIPPED
 from training import train_base_image
 from training.base_image import autoencoder
-from training.base_image.base_recipe import BaseRecipe, load_base_recipe
+from training.base_image.base_recipe import BaseRecipe
 from training.base_image.collection import for_autoencoder, load
 from training.base_image.latent_views import views_of
 from training.base_image.perception import Critic, Perception
@@ -26,6 +26,7 @@ from training.errors import BadRecipe, TrainingStopped
 from training.renders import design
 from training.renders.materials import ENAMELS
 from training.renders.patterns import PATTERNS
+from training.run.recipe import read_recipe
 from training.run.stage import LOCK
 
 facts = st.builds(
@@ -279,7 +280,7 @@ def test_a_recipe_with_an_unknown_key_is_refused_by_name(tmp_path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text('name = "x"\n[pictures]\nfolder = "a"\nsise = 64\n', encoding="utf-8")
     with pytest.raises(BadRecipe, match="sise"):
-        load_base_recipe(path)
+        read_recipe(path, (), BaseRecipe)
 
 
 def test_a_folder_without_captions_says_how_to_make_some(tmp_path, recipe) -> None:

@@ -71,6 +71,16 @@ def test_a_training_picture_given_back_is_found_out() -> None:
     assert none["near_duplicates"] == 0 and none["suspect_share"] <= 1 / 12
 
 
+def test_the_gap_of_who_never_saw_a_picture_is_about_nought() -> None:
+    train, held, fresh = (
+        list(map(collage, r)) for r in (range(200), range(500, 520), range(900, 940))
+    )
+    found = memory_of(fresh, train, features_of(train), features_of(held))
+    assert abs(found["gap"]) < 0.02
+    taught = memory_of(train[:40], train, features_of(train), features_of(held))
+    assert taught["gap"] > 0.04  # of each ten sources one is among those compared
+
+
 def test_looks_and_hashes_tell_pictures_apart() -> None:
     gold, again, ruby = disc("gold", 1), disc("gold", 1, 49), disc("ruby", 9)
     one, near, far = features_of([gold, again.resize((48, 48)), ruby])
@@ -165,6 +175,7 @@ def test_the_page_says_what_was_measured() -> None:
     told = page("The jeweller", values, "python -m training.evaluate_image r.toml")
     for part in (
         "LoRA 0.1000 (-50.0%)",
+        "1.0% of its pictures (chance gives about 21%)",
         "near-duplicates by hash: 0 (of 4 held-out photographs 2)",
         "stone as asked in 75%",
         "base 0.50, LoRA 0.75",

@@ -7,9 +7,10 @@ import torch
 
 import training
 from training.base_image import denoiser
-from training.base_image.base_recipe import load_base_recipe
+from training.base_image.base_recipe import BaseRecipe
 from training.base_image.latent_views import Views
 from training.base_image.resumable_loop import device
+from training.run.recipe import read_recipe
 
 ROWS = 8
 
@@ -18,7 +19,9 @@ ROWS = 8
 def test_graphs_give_the_loss_and_the_gradients_of_kernel_by_kernel() -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU")
-    recipe = load_base_recipe(Path(training.__file__).parent / "recipes" / "jewel-base.toml")
+    recipe = read_recipe(
+        Path(training.__file__).parent / "recipes" / "jewel-base.toml", (), BaseRecipe
+    )
     torch.manual_seed(1)
     model = denoiser.Conditioned(recipe).to(device())
     latents, times = torch.randn(1, ROWS, 4, 24, 24), 192.0 * torch.rand(1, ROWS, 6)

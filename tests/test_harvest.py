@@ -113,6 +113,13 @@ def test_a_picture_is_never_asked_for_larger_than_it_is(tmp_path: Path) -> None:
     assert [(row["width"], row["height"]) for row in rows_of(tmp_path)] == [(320, 240), (450, 600)]
 
 
+def test_a_harvest_of_another_size_fetches_its_pictures_anew(tmp_path: Path) -> None:
+    with museum_of(Piece(1), Piece(2)) as museum:
+        small, large = (run_of(tmp_path, museum, longest_side=side) for side in ("300", "600"))
+    sizes = [[max(row["width"], row["height"]) for row in made.rows] for made in (small, large)]
+    assert max(sizes[0]) <= 300 < min(sizes[1])
+
+
 def test_records_without_address_title_or_number_do_no_harm(tmp_path: Path) -> None:
     pieces = (Piece(1, base=None), Piece(2, title=None, summary=""), Piece(3, title=""))
     with museum_of(*pieces) as museum:

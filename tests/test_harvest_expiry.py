@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 from test_harvest import recipe_file, rows_of, run_of
 from test_harvest_faults import command, pictures_on_disk
 from vam_server import Fault, Piece, museum_of
 
-from training.errors import BadCorpus
+from training.errors import BadCorpus, SourceFault
 from training.harvest_vam import Action, main
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
 from training.museum.metadata_rows import CAPTIONS, LASTING, LOCK, RIGHTS, read_rows
@@ -111,6 +112,22 @@ def test_another_s_folder_of_another_shape_is_let_be(tmp_path: Path) -> None:
     assert prune_all(tmp_path, 1e12) == 0
 
 
+def test_a_line_that_leads_out_of_the_folder_deletes_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "thesis.odt").write_bytes(b"mine")
+    over = {"expires_at": "2020-01-01"}
+    names = ("../thesis.odt", str(tmp_path / "thesis.odt"))
+    write_lines(tmp_path / "data/metadata.jsonl", [over | {"file_name": name} for name in names])
+    prune(tmp_path / "data", time.time())
+    assert (tmp_path / "thesis.odt").exists()
+
+
+def test_a_folder_among_the_pictures_holds_up_nothing(data: Path) -> None:
+    (data / "images" / ".ipynb_checkpoints").mkdir()
+    assert prune(data, time.time() + 29 * DAY) == 4
+    assert next_due(data) is None
+
+
 def test_a_folder_without_rights_is_somebody_s_own(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(b"mine")
@@ -148,6 +165,23 @@ def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path:
         time.sleep(0.1)
     assert list((data / "images").iterdir()) == []
     assert {row["text"] for row in rows_of(tmp_path)} == {""}
+
+
+def test_a_harvest_that_breaks_off_leaves_processes_that_delete_what_came(tmp_path: Path) -> None:
+    run, waiting = tmp_path / "crowns", list[psutil.Process]()
+    with museum_of(*FOUR, down_after=2) as museum, pytest.raises(SourceFault):
+        main(recipe_file(tmp_path, museum), runs=tmp_path)
+    try:
+        until = time.monotonic() + 60
+        while len(waiting) < 2 and time.monotonic() < until:
+            ours = (p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"])
+            waiting = [
+                p for p in ours if p.info["cmdline"][-1] in (f"{run}/data", f"{run}/answers")
+            ]
+        assert len({process.info["cmdline"][-1] for process in waiting}) == 2
+    finally:
+        for process in waiting:
+            process.kill()
 
 
 def test_one_waiting_process_is_enough(data: Path) -> None:
@@ -209,6 +243,19 @@ def test_verify_finds_what_was_altered_lost_changed_or_withdrawn(
         told = capsys.readouterr().out
     assert f"changed: images/{FOUR[2].image_id}.jpg" in told
     assert f"gone: images/{FOUR[3].image_id}.jpg (404)" in told
+
+
+def test_verify_tells_what_it_found_though_a_picture_never_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with museum_of(*FOUR) as museum:
+        run_of(tmp_path, museum)
+        pictures_on_disk(tmp_path)[1].unlink()
+        museum.faults[museum.picture_path(1)] = [Fault(503)] * 5
+        assert verify(tmp_path, museum) == 1
+    told = capsys.readouterr().out
+    assert f"missing: images/{FOUR[1].image_id}.jpg" in told
+    assert f"gone: images/{FOUR[0].image_id}.jpg" in told
 
 
 def test_verify_knows_an_expired_picture_from_a_lost_one(

@@ -1,6 +1,7 @@
 """Rendered jewellery: the same for the same number, said as it was built, of sound meshes."""
 
 import dataclasses
+import json
 import random
 
 import numpy as np
@@ -57,9 +58,9 @@ def test_every_face_and_its_normals_look_outwards(name: str) -> None:
 
 
 def test_rendering_goes_on_after_a_line_that_was_broken_off(tmp_path) -> None:
-    def go_on(count: int) -> None:
+    def go_on(count: int, manner: str = "shop") -> None:
         render_jewellery.main(
-            tmp_path, count=count, size=32, samples=4, threads=1, manner="shop", first=0
+            tmp_path, count=count, size=32, samples=4, threads=1, manner=manner, first=0
         )
 
     go_on(2)
@@ -69,3 +70,6 @@ def test_rendering_goes_on_after_a_line_that_was_broken_off(tmp_path) -> None:
     (tmp_path / "00000-ring.png").touch()
     go_on(2)
     assert listing.read_text(encoding="utf-8") == whole
+    go_on(1, "museum")  # as was meant from the beginning
+    last = json.loads(listing.read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["file"], last["manner"]) == ("00000-ring.png", "museum")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from training.images.evaluation.measures import Measures
 from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
+from training.museum.metadata_rows import METADATA
 from training.run.checkpoints import all_of
 from training.run.expiry import due_of
 from training.run.record import note_stage
@@ -333,6 +335,21 @@ def test_cached_latents_go_when_the_museums_pictures_must(tmp_path: Path, base: 
     assert due_of(run / "cache") == pytest.approx(session.pictures.due, abs=1)
 
 
+def test_a_class_folder_is_learnt_from_within_its_pictures_time_and_its_latents_go_then(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    old, later = "2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+    folder = make_pictures(tmp_path / "class", 4, expires_at=later)
+    lines = (folder / METADATA).read_text().splitlines()
+    (folder / METADATA).write_text("\n".join([lines[0].replace(later, old), *lines[1:]]))
+    said = (*QUIET, "prior.weight=1.0", f'prior.folder="{folder}"')
+    recipe, run = prepared(tmp_path, base, pictures, *said)
+    session = session_of(recipe, run)
+    assert session.prior is not None and len(session.prior) == 3
+    due = datetime.fromisoformat(later).timestamp()
+    assert session.due == due == pytest.approx(due_of(run / "cache"), abs=1)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, base: Path, pictures: Path
 ) -> None:
@@ -360,6 +377,10 @@ def test_pictures_or_recipes_without_the_right_to_train_are_refused(
         (pictures / "rights.json").write_text(json.dumps(rights))
         with pytest.raises(NotAllowed, match=why):
             train_image(recipe, run)
+    inner, *_ = prepared(tmp_path, base, pictures / "images")
+    with pytest.raises(NotAllowed, match=f"a part of {pictures}, which has rights"):
+        train_image(inner, run)
+    recipe, _ = prepared(tmp_path, base, pictures)  # its file anew
     (pictures / "rights.json").unlink()
     text = (
         (tmp_path / "r.toml").read_text().replace("train_allowed = true", "train_allowed = false")

@@ -35,11 +35,10 @@ def drawn(
 ) -> list[tuple[Image.Image, Image.Image]]:
     """Draw each prompt by the base alone (in plain words) and with the LoRA (in its own)."""
     import torch
-    from diffusers import StableDiffusionXLPipeline
 
-    made = StableDiffusionXLPipeline.from_pretrained(
-        base, use_safetensors=True, dtype=torch.float32
-    )
+    from engine.backends.diffusion.pipeline import open_pipeline
+
+    made = open_pipeline(base, str(base), torch.float32)
     made.set_progress_bar_config(disable=True)
 
     def draw(prefix: str) -> list[Image.Image]:

@@ -8,7 +8,7 @@ import typer
 
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
-from training.museum.harvester import DATA, Harvester, alone, harvest, reasons
+from training.museum.harvester import ANSWERS, DATA, Harvester, alone, harvest, reasons
 from training.run.expiry import guard
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
@@ -51,7 +51,11 @@ def main(
         if dry_run:
             plan(recipe, run)
         else:
-            outcome = harvest(recipe, run)
+            try:
+                outcome = harvest(recipe, run)
+            finally:  # also of one that was broken off
+                for folder in (run / DATA, run / ANSWERS) if keep_watch else ():
+                    guard(folder)
             facts = {
                 "data_root": outcome.root,
                 "pictures": len(outcome.rows),
@@ -59,8 +63,6 @@ def main(
                 "dropped": reasons(outcome.dropped),
             }
             note_stage(run, recipe, "harvest", facts)
-            if keep_watch:
-                guard(run / DATA)
             tell(recipe, run, outcome)
 
 

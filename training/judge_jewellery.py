@@ -189,10 +189,10 @@ def judge(
 ) -> None:
     """Draw pictures and say how often each property is found as asked."""
     import torch
-    from diffusers import StableDiffusionXLPipeline
     from safetensors.torch import load_file
     from torch.nn import functional
 
+    from engine.backends.diffusion.pipeline import open_pipeline
     from training.base_image import resumable_loop
 
     if not weights.is_file():
@@ -203,9 +203,7 @@ def judge(
     seeing = network()
     seeing.load_state_dict(load_file(weights))
     seeing.eval()
-    made = StableDiffusionXLPipeline.from_pretrained(
-        base, use_safetensors=True, dtype=torch.float32
-    )
+    made = open_pipeline(base, str(base), torch.float32)
     made.set_progress_bar_config(disable=True)
     asked = prompts(count, seed)
     right: Counter[str] = Counter()

@@ -78,7 +78,7 @@ def main(
     variant(threads)
     out.mkdir(parents=True, exist_ok=True)
     listing = out / "metadata.jsonl"
-    there = {row["number"] for row in read_lines(listing)}
+    there = {row["number"] for row in read_lines(listing) if row.get("manner") == manner}
     with tempfile.TemporaryDirectory() as folder:
         for number in track(range(first, first + count), f"rendering, {manner}"):
             if number in there:

@@ -31,12 +31,13 @@ def main(
     import torch
 
     from training.base_image import autoencoder, denoiser, resumable_loop
-    from training.base_image.base_recipe import load_base_recipe
+    from training.base_image.base_recipe import BaseRecipe
     from training.base_image.collection import for_autoencoder, load
     from training.base_image.export import export
     from training.base_image.latent_views import views_of
+    from training.run.recipe import read_recipe
 
-    recipe = load_base_recipe(recipe_file)
+    recipe = read_recipe(recipe_file, (), BaseRecipe)
     folder = runs / recipe.name
     with alone_in(folder):
         for name in ("autoencoder", "latents", "denoiser") if fresh else ():
@@ -50,8 +51,8 @@ def main(
         coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         assert isinstance(coder, autoencoder.WithPreview)
         count, latents = recipe.denoiser.views, folder / "latents" / f"step-{coding.state.step:06d}"
-        views = views_of(recipe, coder, seen, count, latents / f"seen-{count}.pt")
-        unseen_views = views_of(recipe, coder, unseen, 1, latents / "unseen.pt")
+        views = views_of(recipe, coder, seen, count, latents / f"seen-{count}-of-{len(seen)}.pt")
+        unseen_views = views_of(recipe, coder, unseen, 1, latents / f"unseen-{len(unseen)}.pt")
         part = denoiser.fit_denoiser(
             recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
         )

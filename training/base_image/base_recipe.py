@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from training.run.recipe import read_recipe
 from training.run.tables import Table
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -64,7 +63,3 @@ class BaseRecipe(Table):
     pictures: Pictures
     autoencoder: Autoencoder = Autoencoder()
     denoiser: Denoiser = Denoiser()
-
-
-def load_base_recipe(path: Path) -> BaseRecipe:
-    return read_recipe(path, (), BaseRecipe)

@@ -274,11 +274,8 @@ def pipeline(model: Conditioned, coder: WithPreview, speller: Speller) -> Stable
 
 def drawn(made: StableDiffusionXLPipeline, prompts: list[str], seed: int) -> Tensor:
     """Draw pictures (N, 3, H, W) in -1..1 of the prompts, one seed after the other."""
-    size = made.unet.config.sample_size * DOWN
     pictures: Tensor = made(
         prompt=prompts,
-        width=size,
-        height=size,
         num_inference_steps=SHOWN_STEPS,
         guidance_scale=SHOWN_GUIDANCE,
         generator=[torch.Generator().manual_seed(seed + place) for place in range(len(prompts))],

@@ -68,9 +68,7 @@ def ask(questions: list[Question], captioner: Captioner, journal: Journal, purse
             begun = begun[: purse.affords(len(begun), most)]
             if not begun:
                 return True
-            under_way = [
-                (question, pool.submit(captioner.describe, question)) for question in begun
-            ]
+            under_way = [(asked, pool.submit(captioner.describe, asked)) for asked in begun]
             wait([future for _, future in under_way])
             faults = []  # told once what was paid for is on disk
             for question, future in under_way:

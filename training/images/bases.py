@@ -111,14 +111,8 @@ def _adapt(model: Any, lora: ImageLora, targets: tuple[str, ...]) -> None:
     init = True if lora.init == "kaiming" else lora.init
     ranks = dict.fromkeys(CONVOLUTIONS, lora.conv_rank) if lora.conv_rank else {}
     alphas = {name: lora.alpha * rank / lora.rank for name, rank in ranks.items()}
-    config = lora_config(
-        lora,
-        targets,
-        init_lora_weights=init,
-        task_type=None,
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
-    )
+    patterns = {"rank_pattern": ranks, "alpha_pattern": alphas}
+    config = lora_config(lora, targets, init_lora_weights=init, task_type=None, **patterns)
     try:
         model.add_adapter(config)
     except ValueError as error:

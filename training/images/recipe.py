@@ -58,8 +58,12 @@ def is_image_recipe(path: Path) -> bool:
 def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> None:
     """Raise NotAllowed unless the recipe and the folder's rights, if it has any, allow training."""
     recipe.require_allowed("pictures")
-    path = folder / RIGHTS if folder else None
-    if path is None or not path.is_file():
+    if folder is None:
+        return
+    path, outer = folder / RIGHTS, folder.resolve().parent
+    if not path.is_file():
+        if (outer / RIGHTS).is_file():  # which holds its listing, with the times of its pictures
+            raise NotAllowed(f"{folder} is a part of {outer}, which has rights. Name that folder.")
         return
     try:
         held = json.loads(path.read_text(encoding="utf-8"))

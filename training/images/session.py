@@ -22,6 +22,7 @@ from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
 from training.images.trainer import ImageTrainer
 from training.run import checkpoints
+from training.run.expiry import stamp_until
 from training.run.recipe import digest_of_values
 from training.run.schedule import spread
 from training.run.session import RunSession
@@ -93,7 +94,7 @@ class ImageSession(RunSession):
             self.trainer,
             steps_in(training, self.batches, self.accelerator.num_processes),
             digest_of_values([*digests, self.resolution, list(self.weights), *start, *prior]),
-            pictures.due,
+            min(filter(None, (pictures.due, self.prior_due)), default=None),
             every=recipe.save.every,
             minutes=recipe.save.minutes,
             kept=recipe.save.keep,
@@ -114,10 +115,13 @@ class ImageSession(RunSession):
         self.samples = samples_of(self.pictures.train, crops)
         self.held_out = samples_of(spread(self.pictures.held_out, recipe.validation.pictures), 1)
         self.prior: Samples | None = None
+        self.prior_due: float | None = None  # as that of the pictures' own
         with self.accelerator.main_process_first():
             if recipe.prior.weight:
                 drawn = prior_pictures(recipe, self.run, pipeline, self.resolution, self.device)
-                self.prior = samples_of(drawn, crops)
+                self.prior = samples_of(drawn.train, crops)
+                self.prior_due = drawn.due
+                stamp_until(self.run / "cache", drawn.due)
             with on_device(pipeline, self.device):
                 for samples in filter(None, (self.samples, self.held_out, self.prior)):
                     samples.fill("the pictures")

@@ -14,7 +14,7 @@ from training.museum.api import MuseumClient
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import LOCK
 from training.museum.retention import rows_here
-from training.web.http_client import release
+from training.web.http_client import NoAnswer, release
 
 DROPPED = "dropped.jsonl"
 Findings = dict[str, list[str]]
@@ -98,7 +98,11 @@ def verify_museum(data: Path, client: MuseumClient, etags: dict[str, str]) -> Fi
     files = read_lock(data)["files"]
     for row in track(rows_here(data), "asking the museum"):
         name = row["file_name"]
-        answer = client.ask(row["iiif_url"], etags.get(row["image_id"], ""))
+        try:
+            answer = client.ask(row["iiif_url"], etags.get(row["image_id"], ""))
+        except NoAnswer as fault:  # the others are asked for all the same
+            found["gone"].append(f"{name} ({fault})")
+            continue
         if answer.status_code == 304:
             continue
         if answer.status_code != 200:

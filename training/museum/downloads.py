@@ -36,9 +36,10 @@ class Pictures:
         """Give the facts of a picture, fetched if it is not here. Raises NoPicture or SourceFault."""
         path = self.data / file_name(image_id)
         known = self.facts.get(image_id)
-        if known and path.exists() and path.stat().st_size == known["bytes"]:
+        whole = path.exists() and (known is None or path.stat().st_size == known["bytes"])
+        if whole and known and known["address"] == address:  # which says its size, too
             return known
-        if path.exists() and known is None:  # a kill came between the file and its line
+        if whole and known is None:  # a kill came between the file and its line
             return self.note(image_id, address, path.read_bytes(), "", path.stat().st_mtime)
         answer = self.whole(address)
         write_file(path, answer.content)

@@ -18,24 +18,10 @@ LONGEST_NAME = 255  # bytes of a file's name
 MOST_DAYS = 28.0  # the V&A's terms: nothing may be kept for "more than four weeks"
 # What may stay when the museum's texts and pictures go: ids, addresses, hashes, sizes, times.
 LASTING = (
-    "file_name",
-    "source_url",
-    "iiif_url",
-    "record_url",
-    "system_number",
-    "accession_number",
-    "image_id",
-    "sha256",
-    "dhash",
-    "colours",
-    "bytes",
-    "width",
-    "height",
-    "matched_terms",
-    "record_modified",
-    "fetched_at",
-    "expires_at",
-)
+    "file_name", "source_url", "iiif_url", "record_url", "system_number", "accession_number",
+    "image_id", "sha256", "dhash", "colours", "bytes", "width", "height", "matched_terms",
+    "record_modified", "fetched_at", "expires_at",
+)  # fmt: skip
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -40,8 +40,11 @@ def prune(data: Path, now: float) -> int:
             row for row in read_rows(data / CAPTIONS) if row.get("captioner") != "catalogue"
         ]
         write_lines(data / CAPTIONS, captions)
-    for name in due:
-        (data / name).unlink(missing_ok=True)
+    for path in (data / name for name in due):
+        if path.parent.resolve().is_relative_to(
+            data.resolve()
+        ):  # a line may lead out of the folder
+            path.unlink(missing_ok=True)
     return len(due)
 
 
@@ -70,7 +73,7 @@ def ends_of(data: Path) -> list[tuple[float, str]]:
     ends = [(end, name) for end, name in lines if end is not None]
     days = retention_of(data)
     if days is not None:  # pictures without a line, too: a harvest may have been broken off
-        for path in (data / IMAGES).glob("*"):
+        for path in filter(Path.is_file, (data / IMAGES).glob("*")):
             ends.append((path.stat().st_mtime + days * 86400, f"{IMAGES}/{path.name}"))
     return ends
 

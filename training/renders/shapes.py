@@ -203,15 +203,14 @@ def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
     return mesh
 
 
-def bead(squash: float = 1.0, around: int = 14) -> Mesh:
-    """Make a ball of unit radius; squashed along z it is a cabochon."""
+def bead(around: int = 14) -> Mesh:
+    """Make a ball of unit radius."""
     a = np.linspace(0, 2 * np.pi, around + 1)
     b = np.linspace(-np.pi / 2, np.pi / 2, around // 2 + 2)
     ball = turned(a, np.cos(b), np.sin(b))
     uv = np.stack(np.meshgrid(a / np.pi, b / np.pi, indexing="ij"), -1)
-    made = grid(ball * [1, 1, squash], uv, (True, False))
-    normals = ball.reshape(-1, 3) / [1, 1, squash]
-    made.normals[:] = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    made = grid(ball, uv, (True, False))
+    made.normals[:] = ball.reshape(-1, 3)
     return made
 
 

@@ -22,9 +22,9 @@ START_SECONDS = 30.0  # for the shell that leaves the guard behind
 
 
 def stamp(folder: Path, hours: float, now: float) -> float:
-    """Mark a folder as due in `hours`; an earlier stamp stands. Gives the due time."""
+    """Mark a folder as due in `hours`; the earliest stamp stands. Gives the due time."""
     due = due_of(folder)
-    if due is None:
+    if due is None or now + hours * 3600 < due:
         due = now + hours * 3600
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / STAMP, {"due": due})
@@ -85,5 +85,5 @@ def require_fresh(due: float | None, now: float) -> None:
     if due is not None and due <= now:
         raise NotAllowed(
             "The texts of this run have reached the end of the time they may be kept, and are "
-            "deleted. Run `python -m training.corpus RECIPE` to fetch them anew."
+            "deleted. Fetch them anew: `python -m training.corpus RECIPE`, or training.harvest_vam."
         )

@@ -145,14 +145,9 @@ class PoliteClient:
     ) -> requests.Response:
         """Read one answer whole within MOST_BYTES, its redirects checked one by one."""
         headers = {"If-None-Match": etag} if etag else {}
-        options: Any = {
-            "headers": headers,
-            "timeout": TIMEOUT,
-            "allow_redirects": False,
-            "stream": True,
-        }
+        options: Any = {"timeout": TIMEOUT, "allow_redirects": False, "stream": True}
         for _ in range(REDIRECTS):
-            with self.session.get(address, params=query, **options) as answer:
+            with self.session.get(address, params=query, headers=headers, **options) as answer:
                 if not answer.is_redirect:
                     answer._content = _body(answer)
                     return answer

@@ -79,13 +79,9 @@ def cuts_of(
     for number in range(1, crops):
         draw = random.Random(f"{name}:{bucket}:{number}")
         corners.append((draw.randint(0, room[0]), draw.randint(0, room[1])))
+    original = resized if resized_first else size
     return tuple(
-        Cut(
-            original=resized if resized_first else size,
-            resized=resized,
-            corner=corner,
-            target=bucket,
-        )
+        Cut(original=original, resized=resized, corner=corner, target=bucket)
         for corner in dict.fromkeys(corners)
     )
 

@@ -108,12 +108,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
+    keys = ("caption", "caption_short")
     return {
-        row["file_name"]: tuple(
-            text
-            for key in ("caption", "caption_short")
-            if (text := str(row.get(key) or "").strip())
-        )
+        row["file_name"]: tuple(filter(None, (str(row.get(key) or "").strip() for key in keys)))
         for row in (read_rows(listing) if listing.is_file() else ())
     }
 

@@ -36,15 +36,9 @@ class Samples:
         square = ((resolution, resolution),)
         shapes = buckets_of(resolution, data.bucket_step) if data.buckets else square
         self.pictures = tuple(pictures)
+        resized = data.original == "resized"
         self.cuts: tuple[tuple[Cut, ...], ...] = tuple(
-            cuts_of(
-                picture.size,
-                bucket_for(picture.size, shapes),
-                crops,
-                picture.sha256,
-                data.original == "resized",
-            )
-            for picture in pictures
+            cuts_of(p.size, bucket_for(p.size, shapes), crops, p.sha256, resized) for p in pictures
         )
         tokenizers = embeddings.pipeline.tokenizer, embeddings.pipeline.tokenizer_2
         self.words: tuple[Words, ...] = tuple(words_of(picture, tokenizers) for picture in pictures)

@@ -1,6 +1,7 @@
 """Pictures from a pipeline, each of its own prompt and seed, the same on one kind of device."""
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from engine.backends.diffusion.pipeline import tile
 from training.errors import TrainingStopped
 from training.images.bases import adapted
-from training.images.data.folder import Picture, read_folder
+from training.images.data.folder import Pictures, read_folder
 from training.images.drawing.grid import save_png
 from training.images.recipe import ImageRecipe, require_image_training
 from training.images.tables import Validation
@@ -98,7 +99,7 @@ def without_lora(pipeline: Any) -> Iterator[None]:
 
 def prior_pictures(
     recipe: ImageRecipe, run: Path, pipeline: Any, resolution: int, device: Any
-) -> tuple[Picture, ...]:
+) -> Pictures:
     """Take the class's pictures from the recipe's folder, or draw them once and keep them in `prior/`.
 
     A run learns them beside its own, and so keeps the class (prior preservation, Ruiz et al. 2023).
@@ -109,7 +110,7 @@ def prior_pictures(
     if prior.folder:
         folder = Path(prior.folder).expanduser()
         require_image_training(recipe, folder)
-        return read_folder(folder, data, recipe.run.seed, 0.0).train
+        return read_folder(folder, data, recipe.run.seed, time.time())
     seeds = [draw_key(recipe.run.seed, "prior", number) for number in range(prior.pictures)]
     paths = {seed: run / "prior" / f"{name_of(recipe, resolution, seed)}.png" for seed in seeds}
     missing = [seed for seed, path in paths.items() if not path.is_file()]
@@ -122,7 +123,7 @@ def prior_pictures(
                 save_png(picture, paths[seed])
     folder = run / "prior"
     write_lines(folder / METADATA, [{"file_name": path.name} for path in paths.values()])
-    return read_folder(folder, data, recipe.run.seed, 0.0).train
+    return read_folder(folder, data, recipe.run.seed, time.time())
 
 
 def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:

@@ -5,7 +5,8 @@ colour copy without its mean (what lies where), a histogram of hue, saturation a
 colours), and oriented gradients (Dalal and Triggs 2005: which edges).
 
 Held-out photographs set the measure: how near a real, unseen one lies to the training pictures is no
-copying. What lies nearer than 99 in 100 of them do is suspect, as is a near-duplicate by hash.
+copying. What lies nearer than 99 in 100 of them do is suspect, as is a near-duplicate by hash. The gap
+is to as many training pictures as are held out: the nearest of more is nearer, whoever draws.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from training.run.schedule import spread
 
 SMALL = 16
 CELLS, ANGLES = 8, 8
@@ -91,6 +94,6 @@ def memory_of(
             "held_out_p95": float(np.percentile(real, 95)),
             "held_out_p99": floor,
             "suspect_share": float((near > floor).mean()),
-            "gap": float(near.mean() - unseen.mean()),
+            "gap": float(nearest(rows, spread(train_rows, len(held)))[1].mean() - unseen.mean()),
         }
     return figures

@@ -29,13 +29,13 @@ def lines_of(values: dict[str, Any]) -> list[str]:
     if "suspect_share" in lora:
         lines.append(
             f"nearer to a training picture than 99 in 100 held-out photographs are: "
-            f"{lora['suspect_share']:.1%} of its pictures (aim: 1 % at most); nearer to training "
-            f"than to held-out photographs by {lora['gap']:+.3f} (aim: about 0)"
+            f"{lora['suspect_share']:.1%} of its pictures (chance gives about "
+            f"{chance(real['pictures']):.0%}); nearer to as many training photographs as to held-out "
+            f"ones by {lora['gap']:+.3f} (aim: about 0)"
         )
     detail = values["detail"]
     lines.append(
-        f"finest detail, against held-out photographs': base {detail['base']:.2f}, "
-        f"LoRA {detail['lora']:.2f}"
+        f"finest detail, against photographs': base {detail['base']:.2f}, LoRA {detail['lora']:.2f}"
     )
     found = values["attributes"]
     real = found.get("photographs")
@@ -46,6 +46,12 @@ def lines_of(values: dict[str, Any]) -> list[str]:
             f"{found['base'][name]:.0%}{judged})"
         )
     return lines
+
+
+def chance(held_out: int) -> float:
+    """Tell how many of the pictures of somebody who never saw a photograph are above that percentile
+    of few, which lies between their nearest and their second nearest."""
+    return (1 + (held_out - 1) / 100) / (held_out + 1)
 
 
 def page(name: str, values: dict[str, Any], command: str) -> str:
