@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -124,6 +125,21 @@ def check_room(base: EmbeddedBase, models: Path) -> None:
         )
 
 
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let transformers 5 read the file once, not three times, and make one table of tensors' names, not
+    one a tensor: half of the conversion's time."""
+    import gguf
+
+    slow = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = map(cache, slow)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = slow
+
+
+@_read_once()
 def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
     """Convert GGUF to a safetensors folder in bfloat16 (transformers unpacks it: GgufConfig)."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # our own bar is up
