@@ -156,7 +156,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     experts = Registry.load([BUILT_IN], "embedded")
     template = Template().text
     for one in (
-        normalise.clean, normalise.shows, escape.defang, escape.discord_text, normalise.looks_english,
+        normalise.clean, normalise.shows, escape.defang, escape.discord_text, normalise.language_of_text,
         folding.spellings, living_people.named, living_people._TOUCHY.search,
         rules.find, rules.speaks_of_harming_oneself,
         prompt.split, scrub.find, scrub.suspects, stop_rules.ends_sentence, stop_rules.settled,

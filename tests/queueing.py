@@ -29,7 +29,7 @@ async def queueing(
 ) -> AsyncIterator[LocalEngine]:
     """An engine on the queue that the settings name; its workers are the test's."""
     if not on_server(settings):
-        async with owning(settings, registry, ledger, workers=False) as made:
+        async with owning(settings, registry, ledger, workers=False, warm=()) as made:
             yield made
         return
     async with asking(settings, registry, ledger) as core, staffed(settings, registry, ledger):

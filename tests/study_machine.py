@@ -30,7 +30,8 @@ from engine.plan.route import Route
 from engine.process.services import Services
 from engine.study.consent.consent import Answers
 from engine.study.export.dataset import read_study
-from engine.study.observer import observer_for
+from engine.study.observer import StudyObserver
+from engine.study.study import open_study
 
 PLACES = ("own", "-100", "-200")
 ROUTE = Route(expert="lovecraft", rule="default", evidence=(), runners_up=())
@@ -102,7 +103,7 @@ class StudyMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         database = await open_database(self.settings, synced=False)
-        self.observer = await observer_for(self.settings, Database(database))
+        self.observer = StudyObserver(await open_study(self.settings, Database(database)))
         observers = [self.observer]
         self.ledger = Ledger(database, self.settings.media, lambda: self.now, observers)
         self.services = Services(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from bot.messages.buttons import Press, Verb
 from bot.service.moderation import RefusedError
 from bot.service.request import Who
 from bot.service.service import ChatService
-from engine.chat.backups import forget_in_backups
+from engine.chat.backups import forget_there, in_backups
 from engine.chat.forgetting import TOMBSTONES
 from engine.errors import AskerError
 from engine.ledger.storage import on_server, open_database, upgrade
@@ -312,7 +313,8 @@ async def test_copies_of_every_older_schema_forget_too(tmp_path: Path) -> None:
                 source.execute(f"update {table} set parent = null")
                 source.execute(f"update {table} set parent = '1-id' where id = '2-id'")
         back_up(old, copy)
-        forget_in_backups(old.home, "1-lookup", ["1-pseudonym"], [StudyObserver(None)])
+        forget = partial(forget_there, "1-lookup", ["1-pseudonym"], [StudyObserver(None)])
+        in_backups(old.home, forget)
         with closing(sqlite3.connect(copy)) as found:
             for table in ("requests", "interactions"):
                 rows = dict(found.execute(f"select id, text from {table}").fetchall())

@@ -22,9 +22,6 @@ def main(
         Path | None, typer.Option(help="Where the pipeline goes; else into the run's folder.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
-    only_autoencoder: Annotated[
-        bool, typer.Option("--only-autoencoder", help="Stop after the first part.")
-    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
     """Train a small image base; goes on from the last checkpoint."""
@@ -45,8 +42,6 @@ def main(
         resumable_loop.threads(threads)
         pictures = for_autoencoder(recipe)
         coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *pictures)
-        if only_autoencoder:
-            return
         seen, unseen = load(recipe.pictures)
         coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         assert isinstance(coder, autoencoder.WithPreview)

@@ -196,13 +196,8 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
         raise CommandError(f"{home} is not empty; name a new folder with --out.")
     copy = home / "studies" / settings.study
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("export*"))
-    return Settings(
-        home=home,
-        backend="echo",
-        study=settings.study,
-        key_file=home.with_name(f"{home.name}.key"),
-        max_waiting=10_000,
-    )
+    key, study = home.with_name(f"{home.name}.key"), settings.study
+    return Settings(home=home, backend="echo", study=study, key_file=key, max_waiting=10_000)
 
 
 @experiment_app.command("annotators")

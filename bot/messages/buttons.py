@@ -76,11 +76,10 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """What is seen and what it means. `owner_only`: a press by another than the asker is refused."""
+    """What is seen and what it means."""
 
     label: str
     press: Press
-    owner_only: bool
 
     @property
     def data(self) -> str:
@@ -119,7 +118,7 @@ def button(
     verb: Verb, job: str, argument: str = "", *, label: str = "", locale: str = "en"
 ) -> Button:
     label = label or words(f"buttons.{verb}", locale)
-    return Button(label, Press(verb, job, argument), verb not in ANYBODY)
+    return Button(label, Press(verb, job, argument))
 
 
 def buttons_for(draft: Draft, registry: Registry, locale: str = "en") -> Rows:

@@ -61,19 +61,9 @@ def shows(text: str) -> bool:
     return any(unicodedata.category(c) not in _UNSEEN for c in seen)
 
 
-def looks_english(text: str) -> bool:
-    """True also where too little was written to tell.
-
-    >>> looks_english("una storia di un faro nella nebbia che non torna")
-    False
-    >>> looks_english("a lighthouse in the fog, and nobody in it"), looks_english("Sherlock!")
-    (True, True)
-    """
-    return language_of_text(text) == "en"
-
-
 def language_of_text(text: str) -> str:
-    """Name the language, "und" where the script or the words say only that it is not English.
+    """Name the language: "en" also where too little was written to tell, "und" where the script or the
+    words say only that it is not English.
 
     >>> language_of_text("una storia di un faro nella nebbia che non torna"), language_of_text("Hm.")
     ('it', 'en')

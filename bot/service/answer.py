@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Again, Continue, Generate
-from bot.messages.normalise import greets, looks_english
+from bot.messages.normalise import greets, language_of_text
 from bot.service.admission import Paid, give_back, place_of, take
 from bot.service.dispatch_table import Events, Step, Stream, Treated
 from bot.service.moderation import RefusedError, Screening
@@ -144,6 +144,7 @@ async def note(context: "Context", kind: str, who: Who) -> None:
 def _with_notes(event: Event | Reply, text: str, who: Who, told: str) -> Event | Reply:
     if not isinstance(event, Finished):
         return event
-    english = "" if looks_english(text) else words("talk.english", who.locale)
+    foreign = language_of_text(text) != "en"
+    english = words("talk.english", who.locale) if foreign else ""
     more = tuple(note for note in (told, english) if note)
     return replace(event, notes=(*event.notes, *more)) if more else event

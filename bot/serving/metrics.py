@@ -118,7 +118,8 @@ class MeteredService(ChatService):
         try:
             yield
         except AskerError as error:
-            self.meter.refused.labels(who.platform, _why(error)).inc()
+            kind = type(error).__name__.removesuffix("Error").lower()  # busy, limit, style ...
+            self.meter.refused.labels(who.platform, kind).inc()
             raise
 
     def _medium(self, command: Command) -> str:
@@ -154,16 +155,6 @@ class MeteredService(ChatService):
                         self.meter.ended.labels(*labels, how).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
-
-
-def _why(error: AskerError) -> str:
-    """Name the kind of a refusal: busy, command, limit, refused, style, asker.
-
-    >>> from engine.errors import BusyError
-    >>> _why(BusyError("..."))
-    'busy'
-    """
-    return type(error).__name__.removesuffix("Error").lower()
 
 
 def checks_of(

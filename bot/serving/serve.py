@@ -159,7 +159,8 @@ async def _keep(
             log.error("%s cannot be served: %s", name, error)
             return
         except Exception:
-            tries = again(tries, time.monotonic() - began)
+            steady = time.monotonic() - began >= STEADY_SECONDS  # begins a new row of tries
+            tries = 1 if steady else tries + 1
             wait = AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS)) - 1]
             log.exception("%s broke down, starting again", name, extra={"in_seconds": wait})
             running.clients.pop(name, None)
@@ -167,15 +168,6 @@ async def _keep(
         finally:
             if not talk.context.lifecycle.draining:
                 running.clients.pop(name, None)
-
-
-def again(tries: int, served: float) -> int:
-    """Count the tries in a row; a try that served STEADY_SECONDS begins a new row.
-
-    >>> again(0, 1.0), again(3, 1.0), again(3, STEADY_SECONDS)
-    (1, 4, 1)
-    """
-    return 1 if served >= STEADY_SECONDS else tries + 1
 
 
 async def _drain(talk: ChatService, running: Running, seconds: float) -> None:

@@ -231,7 +231,7 @@ def _choices(meant: Meant, asked: Asked, who: Who, taken: str = "") -> Rows:
     chosen = {int(part) for part in taken.split("-") if part.isdecimal()}
 
     def choice(argument: str, label: str) -> Button:
-        return Button(label, meant.press(argument), owner_only=True)
+        return Button(label, meant.press(argument))
 
     labels = [asked.question.label(value, who.locale) for value in asked.values]
     buttons = []

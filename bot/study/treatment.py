@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bot.locales import words
-from bot.messages.normalise import looks_english
+from bot.messages.normalise import language_of_text
 from bot.service.request import Reply, Who
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
@@ -66,7 +66,7 @@ class TreatedRequest:
 
 def candidate(task: str, command: str, expert: "Expert", text: str, unit: str) -> Candidate:
     """Tell of a request what decides on whether an experiment takes it in."""
-    language = "en" if looks_english(text) else ""
+    language = "en" if language_of_text(text) == "en" else ""
     return Candidate(task=task, command=command, expert=expert.name, language=language, unit=unit)
 
 

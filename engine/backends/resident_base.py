@@ -61,7 +61,7 @@ class ResidentBase:
             notes=notes,
             tokenizer=self.tokenizer,
             ends=self.ends,
-            digests=(self.digest, key.digest or merged),
+            digests=(self.digest, key or merged),
             stopped=channel.stopped,
             emit=channel.emit,
             bans=bans,
@@ -85,13 +85,9 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
     loaded.model = model = None
     gc.collect()
     log.info("base made ready for mixing", extra={"precision": precision})
-    return ResidentBase(
-        tokenizer=tokenizer,
-        digest=loaded.digest,
-        window=loaded.window,
-        ends=ends,
-        mixer=MixingScheduler(decoder, gauges, settings.slots),
-    )
+    mixer = MixingScheduler(decoder, gauges, settings.slots)
+    digest, window = loaded.digest, loaded.window
+    return ResidentBase(tokenizer=tokenizer, digest=digest, window=window, ends=ends, mixer=mixer)
 
 
 def choose_precision(settings: Settings, model: Any) -> "Precision":

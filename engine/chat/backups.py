@@ -13,14 +13,8 @@ from engine.ledger.observers import Observer, Rule
 from engine.ledger.sqlite import LedgerFile
 
 
-def forget_in_backups(
-    home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
-) -> None:
-    """Delete the person's rows in every copy; the tombstone waits for one that cannot be read."""
-    in_backups(home, lambda copy: _forget(copy, lookup, pseudonyms, observers))
-
-
 def in_backups(home: Path, act: Callable[[sa.Connection], None]) -> None:
+    """Act on every copy; a tombstone waits for one that cannot be read."""
     for path in sorted((home / "backups").glob("*.sqlite3")):
         url = sa.URL.create("sqlite", database=str(path))
         try:
@@ -31,10 +25,10 @@ def in_backups(home: Path, act: Callable[[sa.Connection], None]) -> None:
             continue
 
 
-def _forget(
-    connection: sa.Connection, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
+def forget_there(
+    lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer], connection: sa.Connection
 ) -> None:
-    """Delete by each table's rule, after taking the person's words out of what others made of it."""
+    """Delete a person by each table's rule, after taking their words out of what others made."""
     schema = sa.MetaData()
     schema.reflect(connection)  # an older schema has fewer tables, and fewer columns
     tables = schema.tables

@@ -9,11 +9,12 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from engine.chat.backups import forget_in_backups
+from engine.chat.backups import forget_there, in_backups
 from engine.chat.rights import RULES
 from engine.errors import LedgerError
 from engine.events import FINAL_STATES
@@ -66,8 +67,8 @@ class Forgetting:
             await asyncio.to_thread(append, self._home / TOMBSTONES, line, private=True)
         except OSError as error:
             raise LedgerError(f"{TOMBSTONES} cannot be written: {error.strerror}") from error
-        observers = self._ledger.observers
-        await asyncio.to_thread(forget_in_backups, self._home, lookup, pseudonyms, observers)
+        forget = partial(forget_there, lookup, pseudonyms, self._ledger.observers)
+        await asyncio.to_thread(in_backups, self._home, forget)
         done = await self.erase(lookup, now, pseudonyms)
         await self._ledger.throw_away()
         await self._ledger.fold_away()

@@ -46,19 +46,10 @@ class UnsureError(LedgerError):
     """The connection broke while the transaction was committed: nobody knows whether it was."""
 
 
-def repeated(method: Method[Given, Result]) -> Method[Given, Result]:
+def repeated(method: Method[Given, Result], *also: type[LedgerError]) -> Method[Given, Result]:
     """Try a method again whose one transaction the server has undone (see UndoneError)."""
-    return _repeating(method, (UndoneError,))
+    faults: tuple[type[LedgerError], ...] = (UndoneError, *also)
 
-
-def lasting(method: Method[Given, Result]) -> Method[Given, Result]:
-    """`repeated`, for a method that may also be done twice with the same outcome."""
-    return _repeating(method, (UndoneError, UnsureError))
-
-
-def _repeating(
-    method: Method[Given, Result], faults: tuple[type[LedgerError], ...]
-) -> Method[Given, Result]:
     @functools.wraps(method)
     async def tried(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         for number in range(TRIES - 1):
@@ -69,6 +60,11 @@ def _repeating(
         return await method(*args, **kwargs)
 
     return tried
+
+
+def lasting(method: Method[Given, Result]) -> Method[Given, Result]:
+    """`repeated`, for a method that may also be done twice with the same outcome."""
+    return repeated(method, UnsureError)
 
 
 class Database:

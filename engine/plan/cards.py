@@ -95,7 +95,6 @@ class Rights:
     __pydantic_config__ = STRICT
     licence: Annotated[str, StringConstraints(min_length=1)]
     basis: str = ""
-    share_outputs: bool = True
     territories: tuple[str, ...] = ()
     attribution: tuple[str, ...] = ()
 

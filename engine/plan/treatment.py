@@ -29,12 +29,8 @@ def rerouted(chosen: Route, treatment: "Treatment", command: str, registry: Regi
     if named and named != chosen.expert:
         own = Candidate(expert=chosen.expert, matches=chosen.evidence)
         others = (own, *(other for other in others if other.expert != named))
-    return replace(
-        chosen,
-        expert=named or chosen.expert,
-        rule=f"{ARM}:{chosen.rule}" if treatment.blind else chosen.rule,
-        runners_up=others,
-    )
+    rule = f"{ARM}:{chosen.rule}" if treatment.blind else chosen.rule
+    return replace(chosen, expert=named or chosen.expert, rule=rule, runners_up=others)
 
 
 def treated(expert: Expert, treatment: "Treatment") -> Expert:

@@ -24,12 +24,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def owning(
-    settings: Settings,
-    registry: Registry,
-    ledger: Ledger,
-    *,
-    workers: bool = True,
-    warm: tuple[str, ...] = (),
+    settings: Settings, registry: Registry, ledger: Ledger, *, workers: bool, warm: tuple[str, ...]
 ) -> AsyncIterator[LocalEngine]:
     """Open the owner's engine and socket; start the workers of the media `warm`, others on call."""
     supervisor = Supervisor(settings)
@@ -42,13 +37,8 @@ async def owning(
         fingerprints=partial(_accepted, registry, settings),
     )
     queue = EmbeddedQueue(ledger, max_waiting=settings.max_waiting, dispatcher=dispatcher)
-    core = LocalEngine(
-        registry,
-        ledger,
-        queue,
-        max_length=settings.max_length,
-        semantic=Semantic() if settings.routes_by_meaning else None,
-    )
+    semantic = Semantic() if settings.routes_by_meaning else None
+    core = LocalEngine(registry, ledger, queue, settings.max_length, semantic)
     swept = 0 if settings.media_folder else await ledger.sweep()  # another's may lie there, too
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server = Server(settings.socket, partial(_serve, core, queue))

@@ -27,12 +27,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def sharing(
-    settings: Settings,
-    registry: Registry,
-    ledger: Ledger,
-    *,
-    workers: bool = True,
-    warm: tuple[str, ...] = (),
+    settings: Settings, registry: Registry, ledger: Ledger, *, workers: bool, warm: tuple[str, ...]
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     fingerprint = fingerprint_of(registry, settings)

@@ -24,8 +24,8 @@ from engine.ledger.storage import open_database
 from engine.ledger.transactions import Database, add, repeated
 from engine.settings import Settings
 from engine.study.consent.agreements import Agreements
-from engine.study.observer import StudyObserver, observer_for
-from engine.study.study import folder_of
+from engine.study.observer import StudyObserver
+from engine.study.study import folder_of, open_study
 
 if TYPE_CHECKING:
     from engine.plan.job import Spot
@@ -41,7 +41,8 @@ async def open_ledger(
     database = await open_database(settings, synced=synced)
     opened = Database(database, clock)
     try:
-        yield Ledger(database, settings.media, clock, [await observer_for(settings, opened)])
+        observer = StudyObserver(await open_study(settings, opened))
+        yield Ledger(database, settings.media, clock, [observer])
     finally:
         await asyncio.shield(opened.close())
 

@@ -34,11 +34,8 @@ class EmbeddedQueue:
         self._admin = JobAdmin(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> int:
-        """Take up every job that an earlier owner left unfinished; returns how many."""
-        return await self._take_up()
-
-    async def _take_up(self, only: str = "") -> int:
+    async def start(self, only: str = "") -> int:
+        """Take up every job that an earlier owner left unfinished, or one; returns how many."""
         jobs = await self._ledger.unfinished(only)
         for left in jobs:
             self.dispatcher.add(QueuedJob(**left._asdict()))
@@ -112,7 +109,7 @@ class EmbeddedQueue:
     async def retry(self, job: str) -> bool:
         if job in self.dispatcher.entries or not await self._admin.revive(job):
             return False
-        return bool(await self._take_up(job))
+        return bool(await self.start(job))
 
     async def drop(self, job: str) -> bool:
         return self.dispatcher.drop(job, TAKEN_OUT) or await self._admin.bury(job)

@@ -19,19 +19,17 @@ from engine.ledger.observers import Rule
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.rows import job_values, request_values
 from engine.ledger.tables import JobRow, PictureRow
-from engine.ledger.transactions import Database
 from engine.moderation import unspoken
 from engine.plan.job import Job, Request, Treatment
 from engine.plan.plan import Plan
 from engine.plan.route import Route
-from engine.settings import Settings
 from engine.study import erasure_rules, interactions
 from engine.study import tables as t
 from engine.study.consent.participants import Entitled, entitled
 from engine.study.experiments.tables import ItemRow
 from engine.study.interactions import unnamed, verdict_values
 from engine.study.pseudonyms import SESSION_SECONDS
-from engine.study.study import Study, open_study
+from engine.study.study import Study
 
 CODES_SECONDS = 86400.0  # after a one-time code has expired
 _FROM_JOB = (
@@ -226,10 +224,6 @@ async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> s
     if last is None or now - last.accepted_at > SESSION_SECONDS:
         return str(ULID())
     return str(last.session)
-
-
-async def observer_for(settings: Settings, database: Database) -> StudyObserver:
-    return StudyObserver(await open_study(settings, database))
 
 
 async def _keep_pictures(connection: AsyncConnection, job: str, found: Any) -> None:

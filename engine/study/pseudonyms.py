@@ -16,10 +16,6 @@ def pseudonym(key: bytes, platform: str, asker: str) -> str:
     return keyed(key, f"{platform}|{asker}")[:LETTERS]
 
 
-def place_pseudonym(key: bytes, platform: str, place: str) -> str:
-    return keyed(key, f"{platform} place|{place}")[:LETTERS]
-
-
 def key_check(key: bytes, study: str) -> str:
     return keyed(key, f"pastiche study {study}")[:LETTERS]
 

@@ -20,7 +20,7 @@ from engine.ledger.keys import key_file, load_key
 from engine.ledger.transactions import Database, add
 from engine.settings import Settings
 from engine.study.experiments.questions import Strict
-from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
+from engine.study.pseudonyms import key_check, pseudonym
 from engine.study.tables import StudyRow
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -86,7 +86,7 @@ class Study:
         return pseudonym(self.needed_key(), platform, asker)
 
     def place(self, platform: str, place: str) -> str:
-        return place_pseudonym(self.needed_key(), platform, place)
+        return self.pseudonym(f"{platform} place", place)
 
     def needed_key(self) -> bytes:
         """Return the key. Raises AskerError, which says what is lost."""

@@ -92,7 +92,7 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
     parameters, vocabulary = base.num_parameters(), base.config.vocab_size
     model = add_adapter(base, recipe)
     accelerator = accelerator_for(recipe.training.precision)
-    trainer = TextTrainer(recipe, model, accelerator)
+    trainer = TextTrainer(recipe, model, accelerator, frozenset())
     loaded = time.monotonic() - started
     tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
     blocks = [Block(tokens=tuple(tokens), work=0)]

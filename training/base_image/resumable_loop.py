@@ -5,7 +5,6 @@ and the optimiser's state.
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -16,30 +15,21 @@ from torch import Tensor, nn
 
 from training.run import checkpoints
 from training.run.json_lines import add_lines
+from training.run.schedule import learning_rate
+from training.run.tables import AnyTraining
 
 AVERAGING = 0.999
-WARMUP = 200
-FLOOR = 0.03
 AVERAGE = "average."  # before the names of averaged weights
-
-
-def rate(step: int, steps: int, peak: float) -> float:
-    """Warm up linearly, then follow a cosine to a thirtieth of the peak.
-
-    >>> [round(rate(step, 10_000, 1.0), 3) for step in (0, 199, 200, 9_999)]
-    [0.005, 1.0, 1.0, 0.03]
-    """
-    if step < WARMUP:
-        return peak * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, steps - WARMUP)
-    return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Part:
     """Train one part (the autoencoder, or the UNet with its text encoders) in its folder."""
 
     def __init__(self, folder: Path, model: nn.Module, peak: float, steps: int, digest: str):
-        self.folder, self.model, self.peak, self.steps = folder, model.to(device()), peak, steps
+        self.folder, self.model, self.steps = folder, model.to(device()), steps
+        self.training = AnyTraining(
+            learning_rate=peak, schedule="cosine", warmup_steps=200, floor=0.03
+        )
         self.state = checkpoints.Progress(digest=digest)
         self.weights = dict(model.named_parameters())
         self.buffers = dict(model.named_buffers())
@@ -90,7 +80,7 @@ class Part:
         while self.state.step < self.steps:
             step = self.state.step
             for group in self.optimiser.param_groups:
-                group["lr"] = rate(step, self.steps, self.peak)
+                group["lr"] = learning_rate(self.training, step, self.steps)
             loss, told = loss_of(step)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 from training.errors import BadRecipe, NotAllowed
 from training.images import tables
 from training.museum.metadata_rows import RIGHTS
-from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml, require_allowed
+from training.run.recipe import RunRecipe, read_recipe, read_toml, require_allowed
 
 NOT_LEARNT_FROM = frozenset({"folder", "low_memory", "start"})
 ONLY_SHOWN = frozenset(
@@ -17,6 +17,7 @@ ONLY_SHOWN = frozenset(
 
 class ImageRecipe(RunRecipe):
     expert: tables.ImageExpert
+    places = (("base", "id"), ("base", "vae"), ("lora", "start"))
     data: tables.Data
     base: tables.ImageBase
     lora: tables.ImageLora = tables.ImageLora()
@@ -29,9 +30,6 @@ class ImageRecipe(RunRecipe):
         values = super().recorded(**options)
         for table in filter(values.get, ("data", "prior")):
             values[table]["folder"] = Path(getattr(self, table).folder).name
-        for table, key in (("base", "id"), ("base", "vae"), ("lora", "start")):
-            if values.get(table, {}).get(key):
-                values[table][key] = placeless(values[table][key])
         return values
 
     @property

@@ -68,7 +68,6 @@ class ImageLora(Lora):
 class ImageTraining(AnyTraining):
     """Say how the LoRA is fitted; `steps` (when set) wins over `epochs`. `ema`, `snr_gamma` 0: off."""
 
-    warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     steps: int = Field(default=0, ge=0)
     epochs: float = Field(default=15, gt=0)
@@ -76,9 +75,6 @@ class ImageTraining(AnyTraining):
     noise_offset: float = Field(default=0.0, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     low_memory: bool = False  # draws in tiles, for GPUs of 12 GB
-
-    def warmup(self, steps: int) -> int:  # noqa: ARG002 - named in steps already
-        return self.warmup_steps
 
 
 class Prior(Table):

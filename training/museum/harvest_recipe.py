@@ -1,14 +1,14 @@
 """The recipe of a museum data set: `[run]`, `[rights]`, `[harvest]` and `[caption]`, all strict."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from training.errors import NotAllowed
 from training.museum.metadata_rows import MOST_DAYS
-from training.run.recipe import RunRecipe, digest_of_values, placeless, read_recipe
+from training.run.recipe import RunRecipe, digest_of_values, read_recipe
 from training.run.tables import Table
 
 API = "https://api.vam.ac.uk/v2"
@@ -61,14 +61,9 @@ class CaptionTable(Table):
 
 
 class HarvestRecipe(RunRecipe):
+    places = (("caption", "model"),)
     harvest: Harvest = Harvest()
     caption: CaptionTable = CaptionTable()
-
-    def recorded(self, **options: Any) -> dict[str, Any]:
-        values = super().recorded(**options)
-        if "model" in values.get("caption", {}):
-            values["caption"]["model"] = placeless(self.caption.model)
-        return values
 
     @property
     def search_digest(self) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ KINDS = {  # the table that tells a recipe's kind, and the stage that takes it
 class RunRecipe(Table):
     """Say what a run is called and why its material may be used; every kind of recipe has this."""
 
+    places: ClassVar[tuple[tuple[str, str], ...]] = ()  # what may name a folder of this machine
     run: Run
     rights: Rights
 
@@ -35,7 +36,11 @@ class RunRecipe(Table):
 
     def recorded(self, **options: Any) -> dict[str, Any]:
         """Give what a record may hold: every value, but no place on this machine."""
-        return self.model_dump(mode="json", **options)
+        values = self.model_dump(mode="json", **options)
+        for table, key in self.places:
+            if values.get(table, {}).get(key):
+                values[table][key] = placeless(values[table][key])
+        return values
 
     def require_allowed(self, what: str) -> None:
         """Raise NotAllowed unless the recipe states a basis and allows training."""
@@ -57,6 +62,7 @@ class RunRecipe(Table):
 
 
 class Recipe(RunRecipe):
+    places = (("base", "id"), ("source", "dataset"), ("lora", "start"))
     expert: ExpertTable
     source: Annotated[Origin, Field(discriminator="kind")]
     base: Base
@@ -73,9 +79,6 @@ class Recipe(RunRecipe):
     def recorded(self, **options: Any) -> dict[str, Any]:
         values = super().recorded(**options)
         values["source"].pop("path", None)
-        for table, key in (("base", "id"), ("source", "dataset"), ("lora", "start")):
-            if values.get(table, {}).get(key):
-                values[table][key] = placeless(values[table][key])
         return values
 
     @property

@@ -24,7 +24,7 @@ def steps_in(training: Training, blocks: int, processes: int = 1) -> int:
 
 def learning_rate(training: AnyTraining, step: int, steps: int) -> float:
     """Give the rate of a step (counted from 0): linear warm-up, then the schedule to its floor."""
-    warmup = training.warmup(steps)
+    warmup = training.warmup_steps or round(training.warmup_share * steps)
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
@@ -33,7 +33,7 @@ def learning_rate(training: AnyTraining, step: int, steps: int) -> float:
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
     }[training.schedule]
-    floor = 0.0 if training.schedule == "constant" else training.lowest
+    floor = 0.0 if training.schedule == "constant" else training.floor
     return training.learning_rate * (floor + (1 - floor) * shape)
 
 

@@ -98,14 +98,9 @@ class AnyTraining(Table):
     batch: int = Field(default=1, ge=1)
     accumulate: int = Field(default=4, ge=1)
     gradient_checkpointing: bool = False
-
-    def warmup(self, steps: int) -> int:  # noqa: ARG002
-        return 0
-
-    @property
-    def lowest(self) -> float:
-        """The share of the rate that a falling schedule ends at."""
-        return 0.0
+    warmup_steps: int = Field(default=0, ge=0)  # when set, wins over the share
+    warmup_share: float = Field(default=0, ge=0, le=0.5)
+    floor: float = Field(default=0, ge=0, le=1)  # share of the rate that a falling schedule ends at
 
 
 class Training(AnyTraining):
@@ -126,13 +121,6 @@ class Training(AnyTraining):
     choose: Literal["best", "last"] = "best"
     checkpoint_minutes: float = Field(default=10, gt=0)
     wish_weight: float = Field(default=1, ge=1)  # in the loss, of what an answer's wish names
-
-    def warmup(self, steps: int) -> int:
-        return round(self.warmup_share * steps)
-
-    @property
-    def lowest(self) -> float:
-        return self.floor
 
 
 class ExpertTable(Table):

@@ -23,11 +23,7 @@ IGNORED = -100  # the label of padding and of what is given: no loss
 
 class TextTrainer(Trainer):
     def __init__(
-        self,
-        recipe: Recipe,
-        model: Any,
-        accelerator: Accelerator,
-        rare: frozenset[int] = frozenset(),
+        self, recipe: Recipe, model: Any, accelerator: Accelerator, rare: frozenset[int]
     ) -> None:
         """`rare` are tokens that few prompts hold: what each asks for, and not how."""
         super().__init__(recipe.training, model, accelerator)

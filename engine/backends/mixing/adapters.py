@@ -1,8 +1,8 @@
 """A LoRA's file as plain matrices for the mixing layers, or the reason why it cannot be mixed."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NewType
 
 import torch
 from safetensors.torch import load_file
@@ -20,15 +20,9 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class AdapterKey:
-    """Name what a row writes with, and whose keys and values, stacks and prefixes are: an adapter by its
-    digest, at a scale. An expert's name does not say it: its plain arm has that too."""
-
-    digest: str
-    scale: float = 1.0
-
-
+# What a row writes with, and whose keys and values, stacks and prefixes are: an adapter by its digest.
+# An expert's name does not say it: its plain arm has that too.
+AdapterKey = NewType("AdapterKey", str)
 BARE = AdapterKey("")  # the base alone
 OUTSIDE = ("lm_head", "model.embed_tokens")  # what an adapter may change beside a block's linears
 

@@ -89,7 +89,7 @@ class MixingScheduler:
                 break
             del self._adapters[idle]
             self._stacks.forget(idle)
-            log.info("an adapter left memory", extra={"digest": idle.digest, "for": key.digest})
+            log.info("an adapter left memory", extra={"digest": idle, "for": key})
 
     def add(self, row: TextSequence) -> None:
         if not self.busy:

@@ -73,7 +73,7 @@ def qlora(day: Day) -> None:
                 keep_layout(base)
                 model = add_adapter(base, recipe)
                 accelerator = accelerator_for(recipe.training.precision)
-                trainer = TextTrainer(recipe, model, accelerator)
+                trainer = TextTrainer(recipe, model, accelerator, frozenset())
                 del base, model
                 blocks = [Block(tokens=tuple(range(5, 5 + block)), work=0)] * 2
                 day.clean()

@@ -63,11 +63,7 @@ def bucket_for(size: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> tup
 
 
 def cuts_of(
-    size: tuple[int, int],
-    bucket: tuple[int, int],
-    crops: int,
-    name: str,
-    resized_first: bool = False,
+    size: tuple[int, int], bucket: tuple[int, int], crops: int, name: str, resized_first: bool
 ) -> tuple[Cut, ...]:
     """List where a picture, resized to just cover the bucket, may be cut: the middle first, the others
     drawn from its name. With `resized_first` that size counts as its original one.

@@ -7,6 +7,7 @@ from typing import Any
 from rich.progress import track
 from torch import Tensor
 
+from engine.backends.diffusion.prompt_encoder import cut_of
 from training.images.bases import adapted
 from training.images.data.buckets import Cut, bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.images.data.folder import Picture
@@ -94,16 +95,6 @@ def words_of(picture: Picture, tokenizers: Sequence[Any]) -> Words:
     """Choose the first of its captions that fits whole; else the first, with what is cut off."""
     words = [Words(caption, cut_of(caption, tokenizers)) for caption in picture.captions]
     return next((word for word in words if not word.cut), words[0])
-
-
-def cut_of(caption: str, tokenizers: Sequence[Any]) -> str:
-    """Give the end of a caption that is beyond the encoders' window; empty when all of it fits."""
-    ends: list[str] = []
-    for tokenizer in tokenizers:
-        ids = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
-        room = tokenizer.model_max_length - 2  # for the marks of beginning and end
-        ends.append(tokenizer.decode(ids[room:]).strip())
-    return max(ends, key=len)
 
 
 def told_of(words: Sequence[Words]) -> str:
