@@ -13,6 +13,7 @@ def test_chains_folders_files_and_names_stay_within_their_limits(tmp_path: Path)
     assert measured["longest import chain"] <= 14
     assert measured["fullest folder"] <= 16
     assert measured["longest file"] <= 300
+    assert measured["longest function"] <= 40
     assert measured["modules named by a gerund"] <= 3
     assert measured["circles in functions and for types too"] == 0
     assert measured["lines"] <= 50_000

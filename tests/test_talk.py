@@ -563,6 +563,17 @@ async def test_who_goes_on_somewhat_too_fast_is_served_at_the_pace_that_is_allow
     assert served == pytest.approx(PACE.burst + 300 * 2, abs=2)
 
 
+async def test_a_press_that_leads_to_a_command_is_one_step(talk: ChatService, who: Who) -> None:
+    first = (await told(talk, "The vicar coughed.", who))[-1]
+    talk.context.hurry.limit = RateLimit(replace(PACE, burst=1), lambda: 0.0)
+    try:
+        again = (await pressed(talk, Press(Verb.AGAIN, first.job), who))[-1]
+        with pytest.raises(LimitError, match="very fast"):
+            await pressed(talk, Press(Verb.AGAIN, again.job), who)
+    finally:
+        unhurried(talk)
+
+
 async def test_a_burst_of_commands_is_slowed_down_before_the_database_is_asked() -> None:
     seconds = [0.0]
     hurry = RequestRate(3, lambda: seconds[0])

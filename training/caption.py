@@ -58,11 +58,14 @@ def main(
         tell(facts, folder)
         note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
     if over:
-        raise TrainingError(
-            f"--max-usd {max_usd} would be passed by the next call: {facts['captions']} of "
-            f"{len(questions)} pictures have a caption, and are kept. Run again with a higher "
-            "--max-usd."
-        )
+        raise passed(max_usd, facts["captions"], len(questions))
+
+
+def passed(max_usd: float | None, captions: int, pictures: int) -> TrainingError:
+    return TrainingError(
+        f"--max-usd {max_usd} would be passed by the next call: {captions} of {pictures} pictures have "
+        "a caption, and are kept. Run again with a higher --max-usd."
+    )
 
 
 def tell(facts: dict[str, Any], folder: Path) -> None:

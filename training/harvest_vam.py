@@ -48,22 +48,23 @@ def main(
         verify(recipe, run, offline)
     else:
         require_basis(recipe)
-        if dry_run:
-            plan(recipe, run)
-        else:
-            try:
-                outcome = harvest(recipe, run)
-            finally:  # also of one that was broken off
-                for folder in (run / DATA, run / ANSWERS) if keep_watch else ():
-                    guard(folder)
-            facts = {
-                "data_root": outcome.root,
-                "pictures": len(outcome.rows),
-                "record_counts": outcome.counts,
-                "dropped": reasons(outcome.dropped),
-            }
-            note_stage(run, recipe, "harvest", facts)
-            tell(recipe, run, outcome)
+        plan(recipe, run) if dry_run else fetch(recipe, run, keep_watch)
+
+
+def fetch(recipe: HarvestRecipe, run: Path, keep_watch: bool) -> None:
+    try:
+        outcome = harvest(recipe, run)
+    finally:  # also of one that was broken off
+        for folder in (run / DATA, run / ANSWERS) if keep_watch else ():
+            guard(folder)
+    facts = {
+        "data_root": outcome.root,
+        "pictures": len(outcome.rows),
+        "record_counts": outcome.counts,
+        "dropped": reasons(outcome.dropped),
+    }
+    note_stage(run, recipe, "harvest", facts)
+    tell(recipe, run, outcome)
 
 
 def plan(recipe: HarvestRecipe, run: Path) -> None:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from engine.files import write_json
 from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES
-from training.errors import TrainingStopped
+from training.errors import BadRecipe
 from training.run.stage import run_stage
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def learn(
     held_out: Annotated[int, typer.Option(min=1, help="Renders it is examined on.")] = 400,
 ) -> None:
     """Train the judge, and examine it on renders that it has not seen."""
-    import numpy as np
     import torch
-    from safetensors.torch import save_file
     from torch.nn import functional
 
     from training.base_image import collection, resumable_loop
@@ -113,12 +111,7 @@ def learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK, total_steps=steps)
     rng = random.Random(1)
     for _ in track(range(steps), "learning"):
-        indices = [rng.randrange(len(seen)) for _ in range(BATCH)]
-        y, x = (rng.randint(0, seen.pixels.shape[1] - SIDE) for _ in "yx")
-        batch = seen.pixels[indices, y : y + SIDE, x : x + SIDE]
-        if rng.random() < 0.5:
-            batch = batch[:, :, ::-1]
-        shown = softened(collection.as_tensor(np.ascontiguousarray(batch)), rng)
+        indices, shown = batch_of(seen, rng)
         losses = [
             functional.cross_entropy(found, targets[name][indices], label_smoothing=0.05)
             for name, found in answers(judge(shown)).items()
@@ -127,11 +120,46 @@ def learn(
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+    keep(judge.eval(), unseen, out)
+
+
+def trained(weights: Path) -> "nn.Module":
+    """Load the judge. Raises BadRecipe when `weights` are not the judge's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    judge = network().eval()
+    try:
+        judge.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise BadRecipe(
+            f"{weights} is no judge of renders. Run: python -m training.judge_jewellery learn"
+        ) from error
+    return judge
+
+
+def keep(judge: "nn.Module", unseen: "Collection", out: Path) -> None:
+    from safetensors.torch import save_file
+
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in judge.eval().state_dict().items()}, out)
+    save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, out)
     accuracy = examined(judge, unseen)
     write_json(out.with_suffix(".json"), {"held_out": len(unseen), "accuracy": accuracy})
     _table("the judge itself, on renders held out", accuracy, len(unseen))
+
+
+def batch_of(seen: "Collection", rng: random.Random) -> tuple[list[int], "Tensor"]:
+    """Draw renders and a cut of them, mirrored in half of all batches, and softened."""
+    import numpy as np
+
+    from training.base_image.collection import as_tensor
+
+    indices = [rng.randrange(len(seen)) for _ in range(BATCH)]
+    y, x = (rng.randint(0, seen.pixels.shape[1] - SIDE) for _ in "yx")
+    batch = seen.pixels[indices, y : y + SIDE, x : x + SIDE]
+    if rng.random() < 0.5:
+        batch = batch[:, :, ::-1]
+    return indices, softened(as_tensor(np.ascontiguousarray(batch)), rng)
 
 
 def examined(judge: "nn.Module", unseen: "Collection") -> dict[str, float]:
@@ -189,20 +217,13 @@ def judge(
 ) -> None:
     """Draw pictures and say how often each property is found as asked."""
     import torch
-    from safetensors.torch import load_file
     from torch.nn import functional
 
     from engine.backends.diffusion.pipeline import open_pipeline
     from training.base_image import resumable_loop
 
-    if not weights.is_file():
-        raise TrainingStopped(
-            "There is no judge yet. Run: python -m training.judge_jewellery learn"
-        )
+    seeing = trained(weights)
     resumable_loop.threads(threads)
-    seeing = network()
-    seeing.load_state_dict(load_file(weights))
-    seeing.eval()
     made = open_pipeline(base, str(base), torch.float32)
     made.set_progress_bar_config(disable=True)
     asked = prompts(count, seed)

@@ -18,9 +18,7 @@ TOKENIZERS = Path(__file__).parents[1] / "engine" / "models" / "jewel-base"
 def main(
     recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in TOML.")],
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
-    into: Annotated[
-        Path | None, typer.Option(help="Where the pipeline goes; else into the run's folder.")
-    ] = None,
+    into: Annotated[Path | None, typer.Option(help="Where it goes; else the run's folder.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:

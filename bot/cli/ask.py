@@ -63,11 +63,7 @@ def ask_command(
     given = locals()
     with logged("pastiche") as settings:
         typed = _stdin() if text == "-" else text
-        said = {n: str(given[n]) for n in NAMES if given[n] is not None}
-        said |= {"private": "yes"} if private else {}
-        if any(well_formed(word) != word for word in (typed, *said.values())):
-            raise CommandError(words("terminal.not_utf8"))
-        options = checked(said)
+        options = _options(typed, given)
         registry = load_registry(settings.expert_roots, settings.profile)
         command = _with(parse(typed, registry.commands), options)
         asked = command.command if isinstance(command, Generate) else ""
@@ -83,6 +79,15 @@ def ask_command(
                 return await ask(command, typed, there, as_json=as_json)
 
         raise typer.Exit(shutdown.run(run()))
+
+
+def _options(typed: str, given: dict[str, Any]) -> Options:
+    """Read the options that stand outside of the text. Raises CommandError, for the text's bytes too."""
+    said = {n: str(given[n]) for n in NAMES if given[n] is not None}
+    said |= {"private": "yes"} if given["private"] else {}
+    if any(well_formed(word) != word for word in (typed, *said.values())):
+        raise CommandError(words("terminal.not_utf8"))
+    return checked(said)
 
 
 def _made(folder: Path) -> Path:

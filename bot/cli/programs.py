@@ -128,13 +128,9 @@ def worker_command(
         settings = read_settings(**own, **({"text_engine": "vllm"} if vllm else {}))
         if print_command:
             return print_vllm(settings)
-        wanted = tuple(dict.fromkeys(media.split(",")))
-        if not set(wanted) <= {"text", "image"}:
-            raise CommandError("There are two media: --media text, --media image.")
         shared = on_server(settings)
+        wanted = _wanted(media, several=shared)
         name = f"worker-host-{'-'.join(wanted)}" if shared else f"worker-{wanted[0]}"
-        if not shared and len(wanted) > 1:
-            raise CommandError("On SQLite a worker has one medium.")
         start_logs(settings.home, name, settings.log_level, settings.log_to)
         if shared:
             host_workers(settings, wanted)
@@ -146,6 +142,15 @@ def worker_command(
             raise CommandError(
                 f"No bot is running on {settings.home}. Start one first: pastiche chat"
             ) from None
+
+
+def _wanted(media: str, *, several: bool) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(media.split(",")))
+    if not set(wanted) <= {"text", "image"}:
+        raise CommandError("There are two media: --media text, --media image.")
+    if len(wanted) > 1 and not several:
+        raise CommandError("On SQLite a worker has one medium.")
+    return wanted
 
 
 def prepare_bases(settings: Settings, console: Console, *, verify: bool = False) -> None:

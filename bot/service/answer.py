@@ -27,11 +27,7 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
     """Yield ACCEPTED, then the answer's events; or a question that comes first. Raises AskerError."""
     study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
-    if (
-        isinstance(command, Generate)
-        and greets(text)
-        and context.registry.of_command(command.command)[0].medium == "text"
-    ):
+    if _only_greets(context, command, text):
         yield Reply(text=words("talk.hello", who.locale))
         return
     with context.hurry.asking(who):
@@ -64,6 +60,12 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
                         return
         finally:
             context.deliveries.let_go(job)
+
+
+def _only_greets(context: "Context", command: Asking, text: str) -> bool:
+    if not isinstance(command, Generate) or not greets(text):
+        return False
+    return context.registry.of_command(command.command)[0].medium == "text"
 
 
 async def _accept(context: "Context", plan: "Plan", treated: Treated | None, who: Who) -> Paid:

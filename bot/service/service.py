@@ -45,11 +45,14 @@ class ChatService:
     async def say(self, command: Command, who: Who) -> Response:
         """Give words, or the events of an answer that is accepted by then. Raises AskerError."""
         self.context.hurry.step(who)
+        return await self._say(command, who)
+
+    async def _say(self, command: Command, who: Who) -> Response:
         await admit(self.context, command, who)
         handlers = self.context.handlers
         heard = await handlers.study.heard(command, who)
         if isinstance(heard, GoOn):
-            return await self.say(heard.command, heard.who)
+            return await self._say(heard.command, heard.who)
         if heard is not None:
             return heard
         if isinstance(command, Simple):
@@ -64,7 +67,7 @@ class ChatService:
     async def press(self, press: Press, who: Who) -> Response:
         self.context.hurry.step(who)
         done = await self.pressed(press, who)
-        return await self.say(done.command, done.who) if isinstance(done, GoOn) else done
+        return await self._say(done.command, done.who) if isinstance(done, GoOn) else done
 
     async def pressed(self, press: Press, who: Who) -> Response | GoOn:
         if press.verb not in UNASKED:

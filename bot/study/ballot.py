@@ -20,6 +20,7 @@ from engine.study.experiments.experiment import Arm, Experiment
 
 if TYPE_CHECKING:
     from bot.study.study_chat import StudyChat
+    from engine.study.experiments.passages import Item
 
 CHOICES = ("a", "b", "tie", "bad")
 REASONS = ("style", "story", "language", "surprise", "other")
@@ -145,6 +146,12 @@ def _writer(chat: "StudyChat", side: Side, who: Who) -> str:
     return f"{told} ({different})" if different else told
 
 
+async def _made_ahead(chat: "StudyChat", item: "Item", arm: Arm) -> Side:
+    _, pictures = await shown_item(chat.context.services, item)
+    arm = arm.model_copy(update={"expert": item.expert})
+    return Side(arm=arm, text=item.text, picture=pictures[0] if pictures else None)
+
+
 async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     """Restore a pair of before a restart from the record."""
     study = chat.study_services
@@ -155,14 +162,12 @@ async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     if person is None or seen.pseudonym not in person.accounts:
         raise AskerError(words("compare.not_yours", who.locale))
     experiment = study.experiments.named(seen.experiment or "")
-    sides: list[Side] = []
-    made_ahead = [study.stimuli.named(facts.get("item", "")) for facts in seen.shown]
-    for item, facts in zip(made_ahead, seen.shown, strict=True):
-        if item is not None:
-            _, pictures = await shown_item(chat.context.services, item)
-            arm = _arm(facts, experiment).model_copy(update={"expert": item.expert})
-            picture = pictures[0] if pictures else None
-            sides.append(Side(arm=arm, text=item.text, picture=picture))
+    items = [study.stimuli.named(facts.get("item", "")) for facts in seen.shown]
+    sides = [
+        await _made_ahead(chat, item, _arm(facts, experiment))
+        for item, facts in zip(items, seen.shown, strict=True)
+        if item is not None
+    ]
     if not sides and len(seen.jobs) != len(seen.shown):
         return None
     for facts, job in zip(seen.shown, seen.jobs, strict=False):

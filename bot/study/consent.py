@@ -68,6 +68,15 @@ def _yes(value: bool | None, who: Who) -> str:
     return words("study.yes" if value else "study.no", who.locale)
 
 
+def _given(answers: Answers, who: Who) -> str:
+    lines = [
+        f"{words(f'study.short_{name}', who.locale)}: {_yes(getattr(answers, name), who)}"
+        for name in QUESTIONS
+        if getattr(answers, name) is not None
+    ]
+    return "\n".join(lines)
+
+
 async def _form_anew(
     chat: "StudyChat", who: Who, why: str, text: "ConsentText | None" = None
 ) -> Reply:
@@ -98,11 +107,6 @@ async def _form(
         label = words(f"study.{key}", who.locale, **facts)
         return button(Verb.CONSENT, form, f"{head}.{state}", label=label)
 
-    given = [
-        f"{words(f'study.short_{name}', who.locale)}: {_yes(getattr(answers, name), who)}"
-        for name in QUESTIONS
-        if getattr(answers, name) is not None
-    ]
     if question:
         age = study_of(chat, who).file.minimum_age
         asked = words(f"study.ask_{question}", who.locale, age=age)
@@ -116,7 +120,7 @@ async def _form(
     above = again and len(text.body) > ROOM.get(who.platform, 0)
     stays = above and question == QUESTIONS[1]  # the message with the text
     return Reply(
-        joined(opening, "" if above else text.body, "\n".join(given), asked),
+        joined(opening, "" if above else text.body, _given(answers, who), asked),
         private=True,
         ask=ask,
         replaces=again and not stays,

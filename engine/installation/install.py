@@ -64,15 +64,7 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     source = fetch_pipeline(new.spec) if is_pipeline(asked) else fetch(new.spec)
     _check_kind(source, new.spec)
     medium: Medium = "image" if draws_pictures(source) else "text"
-    if medium == "image":
-        whole = check_pictures(source)
-    else:
-        check_weights(source)
-        whole = not is_adapter(source)  # an adapter is checked against its base
-        if whole and not (source / "config.json").is_file():
-            raise LimitError(
-                f"{source} is no adapter and no model. Of several LoRAs in a folder, name one's file."
-            )
+    whole = check_pictures(source) if medium == "image" else _check_texts(source)
     kept = inherited(registry, new.name, medium)
     _check_command(new, medium, kept, registry)
     base = str(source.absolute()) if whole else _base(new, source, medium, kept)
@@ -82,11 +74,7 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     if whole and is_hub_id(new.spec):
         base = new.spec
     weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
-    if new.vae:
-        vae = Path(new.vae).expanduser().absolute()
-        weights["vae"] = new.vae if is_hub_id(new.vae) else str(vae)
-        if not (is_hub_id(new.vae) or (vae / "config.json").is_file()):
-            raise LimitError(f"{new.vae} is no VAE's folder: there is no config.json in it.")
+    weights |= {"vae": _vae(new.vae)} if new.vae else {}
     aside = folder.with_name(f".{new.name}")  # a card is read back from a folder of its name
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -130,6 +118,23 @@ def _check_kind(source: Path, spec: str) -> None:
             f"{source} has an {ADAPTER_WEIGHTS}, but its {ADAPTER_CONFIG} is missing. Copy that from "
             "where the adapter was trained."
         )
+
+
+def _check_texts(source: Path) -> bool:
+    """Tell a whole model from an adapter, which is checked against its base later."""
+    check_weights(source)
+    if is_adapter(source) or (source / "config.json").is_file():
+        return not is_adapter(source)
+    raise LimitError(
+        f"{source} is no adapter and no model. Of several LoRAs in a folder, name one's file."
+    )
+
+
+def _vae(spec: str) -> str:
+    folder = Path(spec).expanduser().absolute()
+    if is_hub_id(spec) or (folder / "config.json").is_file():
+        return spec if is_hub_id(spec) else str(folder)
+    raise LimitError(f"{spec} is no VAE's folder: there is no config.json in it.")
 
 
 def _check_command(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ulid import ULID
 
 from engine.errors import CommandError, LimitError
-from engine.plan.cards import Expert, Registry
+from engine.plan.cards import Expert, Registry, Template
 from engine.plan.job import Job, Request
 from engine.plan.memory import told
 from engine.plan.picture import Drawing, Order, caption, order
@@ -52,9 +52,7 @@ def make_plan(
         head, recalled, noted = len(prompt), "", ""
     else:
         drawn, length = None, _length(request, expert, max_length)
-        prompt, head = assemble(expert.template.text, request.text, request.beginning)
-        recalled, noted = told(expert.template.note, request.synopsis, request.notes)
-        prompt = prompt[:head] + recalled + noted + prompt[head:]
+        prompt, head, recalled, noted = _prompt(expert.template, request)
     made = Job(
         id=job or str(ULID()),
         request=str(ULID()),
@@ -71,6 +69,13 @@ def make_plan(
         plain=treatment is not None and treatment.plain,
     )
     return Plan(request=request, route=chosen, expert=expert, job=made)
+
+
+def _prompt(template: Template, request: Request) -> tuple[str, int, str, str]:
+    """Give the prompt, the length of its head, and what is recalled and noted behind that."""
+    prompt, head = assemble(template.text, request.text, request.beginning)
+    recalled, noted = told(template.note, request.synopsis, request.notes)
+    return prompt[:head] + recalled + noted + prompt[head:], head, recalled, noted
 
 
 def _length(request: Request, expert: Expert, longest: int) -> int:

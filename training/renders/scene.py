@@ -78,6 +78,15 @@ def developed(passes: NDArray[np.float32], ground: NDArray[np.bool_], manner: Ma
     return found
 
 
+def ground(piece: Piece, old: bool, path: Path) -> dict[str, Any]:
+    rgb = GROUNDS[piece.design.ground]
+    if old:
+        rgb = piece.rng.choice(NEUTRAL) if piece.design.ground == "grey" else [0.6 * c for c in rgb]
+    surface = {"type": "diffuse", "reflectance": {"type": "rgb", "value": rgb}}
+    write_ply(sweep(piece.flat), path)
+    return {"type": "ply", "filename": str(path), "bsdf": {"type": "twosided", "bsdf": surface}}
+
+
 def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
     """Give the piece's meshes with what each is made of."""
     rng, design = piece.rng, piece.design
@@ -89,17 +98,7 @@ def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
         else {"type": "twosided", "bsdf": new_metal(design.metal, rng.choice([0.06, 0.1, 0.14]))}
     )
     plain = metal if old else metal["bsdf"]
-    rgb = GROUNDS[design.ground]
-    if old:
-        rgb = rng.choice(NEUTRAL) if design.ground == "grey" else [0.6 * c for c in rgb]
-    surface = {"type": "diffuse", "reflectance": {"type": "rgb", "value": rgb}}
-    write_ply(sweep(piece.flat), folder / "ground.ply")
-    found: dict[str, Any] = {
-        "ground": {
-            "type": "ply", "filename": str(folder / "ground.ply"),
-            "bsdf": {"type": "twosided", "bsdf": surface},
-        }
-    }  # fmt: skip
+    found = {"ground": ground(piece, old, folder / "ground.ply")}
     for place, (name, meshes) in enumerate(sorted(piece.parts.items())):
         made, _, which = name.partition(":")
         if made == "foil":

@@ -107,21 +107,10 @@ class PoliteClient:
             if (remaining := self.last + self.seconds - self.clock()) > 0:
                 self.sleep(remaining)
             self.last = self.clock()
-            headers: Mapping[str, str] = {}
-            try:
-                answer = self._fetched(address, query, etag)
-            except (requests.ConnectionError, requests.Timeout) as error:
-                trouble = type(error).__name__
-            except (ChunkedEncodingError, ContentDecodingError):
-                trouble = "an answer cut short"
-            except (requests.RequestException, ValueError) as error:  # an address that is none
-                raise NoAnswer(f"{address} cannot be fetched ({type(error).__name__}).") from error
-            else:
-                headers, trouble = answer.headers, f"status {answer.status_code}"
-                if as_json and answer.status_code == 200 and not is_json(answer):
-                    trouble = NO_JSON
-                elif answer.status_code not in AGAIN:
-                    return answer
+            answer, trouble = self._tried(address, query, etag, as_json)
+            if answer is not None and not trouble:
+                return answer
+            headers: Mapping[str, str] = {} if answer is None else answer.headers
             delay = retry_delay(headers, tries, self.first_retry, time.time())
             if delay > LONGEST_WAIT:
                 raise SourceFault(
@@ -135,6 +124,22 @@ class PoliteClient:
             f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
             "run the same command again later and it goes on from there."
         )
+
+    def _tried(
+        self, address: str, query: Mapping[str, str] | None, etag: str, as_json: bool
+    ) -> tuple[requests.Response | None, str]:
+        """Give the answer, if one came, and what is wrong with it, if anything."""
+        try:
+            answer = self._fetched(address, query, etag)
+        except (requests.ConnectionError, requests.Timeout) as error:
+            return None, type(error).__name__
+        except (ChunkedEncodingError, ContentDecodingError):
+            return None, "an answer cut short"
+        except (requests.RequestException, ValueError) as error:  # an address that is none
+            raise NoAnswer(f"{address} cannot be fetched ({type(error).__name__}).") from error
+        if as_json and answer.status_code == 200 and not is_json(answer):
+            return answer, NO_JSON
+        return answer, f"status {answer.status_code}" if answer.status_code in AGAIN else ""
 
     def may_follow(self, address: str, to: str) -> bool:  # noqa: ARG002 - a museum looks at it
         """Tell whether a redirect from one address to another is followed."""

@@ -156,11 +156,9 @@ def pick(
         chances = chances[: 1 + int(np.searchsorted(sums, sampling.top_p))]
     if least > 0:
         chances = chances[chances >= least * chances[0]]
-    first = 0
-    if excluding:
-        likely = int((chances >= sampling.xtc_threshold * chances.sum()).sum())
-        first = max(0, likely - 1)
-        chances = chances[first:]
+    likely = int((chances >= sampling.xtc_threshold * chances.sum()).sum()) if excluding else 0
+    first = max(0, likely - 1)
+    chances = chances[first:]
     sums = chances.cumsum()
     found = min(int(np.searchsorted(sums, number * sums[-1], side="right")), len(chances) - 1)
     return first + found

@@ -59,13 +59,8 @@ class Exposures(StudyService):
         mine = Exposure.pseudonym.in_(person.accounts)
         async with self._database.writing() as connection:
             if experiment is not None and most is not None:
-                # two who drew the same at one moment come after each other here
-                locked = sa.select(ExperimentRow.id).filter_by(
-                    study=self._study.id, id=experiment.id
-                )
-                await connection.execute(locked.with_for_update())
-                of = taken(self._study.id, experiment.id, step, self._database.clock())
-                if len((await connection.execute(of.where(Exposure.item == item))).all()) >= most:
+                had = await self._had(connection, experiment, step, item)
+                if had >= most:
                     return False
             if experiment is not None and kind != "single":
                 await self._make_room(connection, mine, experiment, step)
@@ -85,6 +80,15 @@ class Exposures(StudyService):
                 "made_at": self._database.clock(),
             }
             return await add(connection, Exposure, values)
+
+    async def _had(
+        self, connection: AsyncConnection, experiment: Experiment, step: str, item: str | None
+    ) -> int:
+        """Count who had an item; two who drew the same at one moment come after each other here."""
+        locked = sa.select(ExperimentRow.id).filter_by(study=self._study.id, id=experiment.id)
+        await connection.execute(locked.with_for_update())
+        of = taken(self._study.id, experiment.id, step, self._database.clock())
+        return len((await connection.execute(of.where(Exposure.item == item))).all())
 
     async def _make_room(
         self, connection: AsyncConnection, mine: Any, experiment: Experiment, step: str
@@ -165,10 +169,7 @@ class Exposures(StudyService):
         async with self._database.writing() as connection:
             query = sa.select(Exposure.__table__).where(Exposure.id == name).with_for_update()
             row = (await connection.execute(query)).one_or_none()
-            if row is None or row.pseudonym not in person.accounts:
-                return False
-            late = row.revealed_at is not None or now - row.made_at > OPEN_SECONDS
-            if late or not (row.state in ("delivered", "voted") or row.void_reason == PRACTICE):
+            if row is None or not _is_open(row, person, now):
                 return False
             last = await _last_vote(connection, name)
             said = {"choice": choice, "confidence": confidence, "reason": reason or None}
@@ -259,6 +260,13 @@ def taken(study: str, experiment: str, step: str, now: float) -> sa.Select[str |
 
 def _step(row: Any, step: str) -> Any:
     return row.step == step if step else row.step.is_(None)
+
+
+def _is_open(row: Any, person: Person, now: float) -> bool:
+    """Tell whether somebody may vote on an exposure: theirs, shown, not revealed, not too old."""
+    late = row.revealed_at is not None or now - row.made_at > OPEN_SECONDS
+    shown = row.state in ("delivered", "voted") or row.void_reason == PRACTICE
+    return row.pseudonym in person.accounts and shown and not late
 
 
 def _judged(*, practice: bool) -> dict[str, Any]:

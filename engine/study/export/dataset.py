@@ -53,7 +53,6 @@ async def read_study(database: Database, study: str) -> Reading:
     tables = _joined(raw, allowed, people)
     kinds = {row["place"]: row["kind"] for row in places}
     derive(tables, {row["id"]: row for row in consents}, kinds)
-    last = _last(consents)
     names = {person.name for person in people.values()}
     return Reading(
         tables={
@@ -64,16 +63,7 @@ async def read_study(database: Database, study: str) -> Reading:
         excerpts=frozenset(names - {p.name for p in people.values() if not p.excerpts}),
         key=bytes.fromhex(database.vault.lookup("study export", study)),
         flow=Flow(
-            people={
-                "invited": dict(sorted(Counter(row["outcome"] for row in invited).items())),
-                "ever_agreed": len({r["pseudonym"] for r in consents if r["action"] == "granted"}),
-                "withdrew": sum(row["action"] != "granted" for row in last.values()),
-                "no_longer_agree_to_use": sum(
-                    row["action"] == "granted" and name not in people for name, row in last.items()
-                ),
-                "accounts_joined": len(people) - len(names),
-                "agree_now": len(names),
-            },
+            people=_flow_of_people(invited, consents, people),
             interactions={
                 "on_record": len(raw["interactions"]),
                 "left_out": left_out,
@@ -82,6 +72,22 @@ async def read_study(database: Database, study: str) -> Reading:
             units=_units(raw, people),
         ),
     )
+
+
+def _flow_of_people(
+    invited: Sequence[Row], consents: Sequence[Row], people: Mapping[str, Person]
+) -> dict[str, Any]:
+    last, names = _last(consents), {person.name for person in people.values()}
+    return {
+        "invited": dict(sorted(Counter(row["outcome"] for row in invited).items())),
+        "ever_agreed": len({row["pseudonym"] for row in consents if row["action"] == "granted"}),
+        "withdrew": sum(row["action"] != "granted" for row in last.values()),
+        "no_longer_agree_to_use": sum(
+            row["action"] == "granted" and name not in people for name, row in last.items()
+        ),
+        "accounts_joined": len(people) - len(names),
+        "agree_now": len(names),
+    }
 
 
 @asynccontextmanager

@@ -106,20 +106,12 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     file = read_study_file(settings, options.study)
     with disk_errors(options.out):
         check_options(options, settings)
-    review = options.review
-    scrub = Scrub(decisions=read_decisions(review) if review else {})
+    scrub = Scrub(decisions=read_decisions(options.review) if options.review else {})
     async with opened_database(settings) as database:
         how = shape_of(options, file, await questions_of(database, settings, options.study))
         reading = await read_study(database, options.study)
         shaped = shape(reading, how, scrub)
-        facts = {
-            "version": version("pastiche"),
-            "commit": commit(),
-            "schema": revisions(settings)[0],
-            "study": options.study,
-            **asdict(how),
-            "review_sha256": sha256(review.read_bytes()).hexdigest() if review else "",
-        }
+        facts = _facts(options, settings, how)
         made = ExportFacts(options=facts, file=file, scrub=scrub, shaped=shaped, flow=reading.flow)
         registry = Registry.load(settings.expert_roots, settings.profile)
         media = PictureStore(settings.media, database.vault)
@@ -141,6 +133,18 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         taken=dict(sorted(scrub.taken.items())),
         anonymity=shaped.anonymity,
     )
+
+
+def _facts(options: Options, settings: Settings, how: Shape) -> dict[str, Any]:
+    review = options.review
+    return {
+        "version": version("pastiche"),
+        "commit": commit(),
+        "schema": revisions(settings)[0],
+        "study": options.study,
+        **asdict(how),
+        "review_sha256": sha256(review.read_bytes()).hexdigest() if review else "",
+    }
 
 
 async def review_study(settings: Settings, study: str) -> list[Finding]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,17 +76,17 @@ def _figure(
         which=f"{experiment}, {instrument}, {name}, those that count",
         head=("arm", "answers", "mean", "95 % interval", "prefer not to say", *values),
         cells=[
-            (
-                arm,
-                len(own) - counts[arm][None],
-                *(interval(means[arm]) if arm in means else ("", "")),
-                counts[arm][None],
-                *(counts[arm][value] for value in values),
-            )
-            for arm, own in by_arm.items()
+            _line(arm, len(own), counts[arm], values, means.get(arm)) for arm, own in by_arm.items()
         ],
         note=MEANS if means else SEVERAL if several else "",
     )
+
+
+def _line(
+    arm: str, people: int, counts: Counter[str | None], values: Sequence[str], mean: Estimate | None
+) -> tuple[Any, ...]:
+    about = interval(mean) if mean else ("", "")
+    return arm, people - counts[None], *about, counts[None], *(counts[value] for value in values)
 
 
 def _picture(

@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from training.errors import BadRecipe
-from training.judge_jewellery import PROPERTIES, SIDE, likeliest, network
+from training.judge_jewellery import PROPERTIES, SIDE, likeliest, trained
 
 
 class RenderJudge:
@@ -18,13 +15,7 @@ class RenderJudge:
 
     def __init__(self, weights: Path) -> None:
         """Load the judge; raises BadRecipe when `weights` are not the judge's."""
-        self.network = network().eval()
-        try:
-            self.network.load_state_dict(load_file(weights))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise BadRecipe(
-                f"{weights} is no judge of renders. Run: python -m training.judge_jewellery learn"
-            ) from error
+        self.network = trained(weights)
 
     def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
         pixels = np.stack([np.asarray(p.convert("RGB").resize((SIDE, SIDE))) for p in pictures])
