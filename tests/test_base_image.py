@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from engine.lock import take_lock
 from engine.weights.bases import SHIPPED
+from engine.weights.weight_files import SUMS, damaged
 from training import train_base_image
 from training.base_image import autoencoder
 from training.base_image.base_recipe import BaseRecipe
@@ -233,7 +234,9 @@ def test_the_road_ends_in_a_folder_that_draws(recipe, renders, tmp_path, capsys)
     folder = tmp_path / "pipeline"
     for _ in range(2):  # the second time there is nothing left to train
         train_base_image.main(written, runs=tmp_path / "runs", into=folder, threads=1)
+        (folder / "README.md").touch()  # its licence
     assert "MiB of weights" in capsys.readouterr().out
+    assert damaged(folder) == [] and "README.md" in (folder / SUMS).read_text()
     from diffusers import StableDiffusionXLPipeline
 
     made = StableDiffusionXLPipeline.from_pretrained(

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from engine.files import whole_folder, write_json
+from engine.weights.weight_files import write_sums
 from training.base_image.autoencoder import WithPreview
 from training.base_image.denoiser import Conditioned, Speller, pipeline
 from training.base_image.vocabulary import vocabulary
@@ -35,4 +36,7 @@ def export(
         write_json(part / WORDS, list(vocabulary()))
         for path in part.rglob("*.safetensors"):
             path.chmod(0o644)
+        if (folder / "README.md").is_file():  # has the tokenizers' licence
+            shutil.copyfile(folder / "README.md", part / "README.md")
+        write_sums(part)
         return sum(path.stat().st_size for path in part.rglob("*.safetensors"))
