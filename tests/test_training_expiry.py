@@ -98,5 +98,5 @@ def test_two_purgers_do_not_trip_over_each_other(tmp_path: Path) -> None:
 def test_expired_texts_may_not_be_used() -> None:
     require_fresh(None, now=1.0)
     require_fresh(2.0, now=1.0)
-    with pytest.raises(NotAllowed, match="fetch them anew"):
+    with pytest.raises(NotAllowed, match="Fetch them anew"):
         require_fresh(1.0, now=1.0)
