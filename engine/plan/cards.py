@@ -1,8 +1,7 @@
 """The experts there are: one card each, read from the built-in folder and from PASTICHE_HOME/experts.
 
-An expert is data. A card (`<root>/<name>/card.toml`) says which command it answers, which words
-call it, how its prompt is put together, how it samples, which weights it needs in each profile, and
-under which rights it may be used. A later root's card replaces an earlier one of the same name.
+An expert is data. A card (`<root>/<name>/card.toml`) says which command it answers, which words call
+it, its prompt, sampling, weights and rights. A later root's card replaces an earlier one of its name.
 """
 
 import logging
