@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -75,16 +76,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def settings(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
-    """Settings of an empty data folder; its socket folder goes away with the test."""
+    """Settings of an empty data folder; its socket folder goes away with the test, and before it: one of
+    a run that was killed, of the same path, may lie there."""
     made = Settings(home=tmp_path / "home", backend="echo")
     if getattr(request, "param", "sqlite") == "postgres":
         made = postgres.on_postgres(made, request.getfixturevalue("postgres_database"))
         monkeypatch.setenv("PASTICHE_DATABASE_URL", made.database_url)
+    shutil.rmtree(made.runtime, ignore_errors=True)
     yield made
-    if made.runtime.is_dir():
-        for path in made.runtime.iterdir():
-            path.unlink()
-        made.runtime.rmdir()
+    shutil.rmtree(made.runtime, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

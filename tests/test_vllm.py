@@ -358,7 +358,9 @@ def test_a_bots_own_worker_is_killed_with_its_vllm_and_both_come_again(
     for killed in (1, 2):
         with asks() as asking:
             final = events(asking.communicate(timeout=120)[0])[-1]
-        assert final["kind"] == "finished" and final["base_digest"].startswith("server:")
+        logs = [path.read_text()[-3000:] for path in (settings.home / "logs").glob("*.jsonl")]
+        why = final, bot.poll(), vllm.starts, logs
+        assert final["kind"] == "finished" and final["base_digest"].startswith("server:"), why
         assert len(vllm.starts) == killed and len(vllm.alive()) == 2
         os.kill(vllm.worker(), signal.SIGKILL)
         asyncio.run(gone(vllm))
