@@ -10,7 +10,7 @@ DEV := .venv/ready-dev
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --disable-pip-version-check --no-compile
 
-.PHONY: chat test warm test-vllm test-llama lint bench gpu sbom lock clean anew
+.PHONY: chat test test-long warm test-vllm test-llama lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -33,6 +33,10 @@ TEST_PROCESSES ?= 3
 test: $(DEV)
 	@$(MAKE) -j 2 lint warm
 	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# The long forms of what the everyday suite shows in short, by hand
+test-long: $(DEV) warm
+	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest --long -n $(TEST_PROCESSES) --dist worksteal
 
 # Beside mypy, which leaves a core idle: the prepared base, and the tests compiled once for all processes
 warm: $(DEV)

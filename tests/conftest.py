@@ -57,9 +57,15 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     told = "each module from its last test to its first: processes that steal run them in any order"
     parser.addoption("--backwards", action="store_true", help=told)
+    told = "only the long forms of what the everyday suite shows in short"
+    parser.addoption("--long", action="store_true", help=told)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = config.getoption("--long")
+    other = [item for item in items if bool(item.get_closest_marker("long")) != asked]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if bool(item.get_closest_marker("long")) == asked]
     if config.getoption("--backwards"):
         modules = groupby(list(items), key=lambda item: item.nodeid.partition("::")[0])
         items[:] = [item for _, module in modules for item in reversed(list(module))]
