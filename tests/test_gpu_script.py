@@ -43,12 +43,22 @@ def day(folder: Path, *options: str, hidden: str = "") -> dict[str, Any]:
     return found
 
 
+# Every day without the parts of pictures: their imports, and the tests' once more, are most of a dry run
+PICTURES = "diffusers"
+
+
 @pytest.mark.slow
-def test_every_part_of_a_gpu_day_runs_on_a_processor(tmp_path: Path) -> None:
-    found = day(tmp_path)
-    parts = found["parts"]
-    assert parts.pop("vllm") == "skipped: no vllm"
-    assert len(parts) == 12
+@pytest.mark.parametrize(
+    ("hidden", "some"), [(PICTURES, 9), pytest.param("", 12, marks=pytest.mark.long)]
+)
+def test_every_part_of_a_gpu_day_runs_on_a_processor(
+    tmp_path: Path, hidden: str, some: int
+) -> None:
+    found = day(tmp_path, hidden=hidden)
+    skipped = {"skipped: no vllm", *(f"skipped: no {name}" for name in hidden.split())}
+    parts = {name: told for name, told in found["parts"].items() if told not in skipped}
+    assert set(found["parts"].values()) > skipped
+    assert len(parts) == some
     assert found["faults"] == []
     assert [told for told in parts.values() if not told.startswith("done")] == []
     names = [figure["name"] for figure in found["figures"]]
