@@ -5,6 +5,7 @@ import io
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # as is meant
 ]
-PLAIN = Drawing(size=64, largest=256, steps=4, guidance=3.0)
+shallow = partial(make_pipeline, depth=1)
+PLAIN = Drawing(size=64, largest=256, steps=2, guidance=3.0)
 FEW_WORDS = 'prompt = "a photo of TOK, {request}"\ntoken = "TOK"\nwords = ["a", "gold", "ring"]\n'
 PICKLE = b"cos\nsystem\n(S'touch pwned'\ntR."  # would run a command if it were ever opened
 
@@ -48,13 +50,13 @@ PICKLE = b"cos\nsystem\n(S'touch pwned'\ntR."  # would run a command if it were 
 def tiny_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base, and a LoRA of it by three names in diffusers' format, kohya's and PEFT's."""
     root = tmp_path_factory.mktemp("tiny-image")
-    make_base(root / "base")
-    unet = lora_on(make_pipeline(), 1, alpha=12)
+    make_base(root / "base", depth=1)
+    unet = lora_on(shallow(), 1, alpha=12)
     save_diffusers(unet, root / "moss")
     save_kohya(unet, root / "moss-kohya")
     save_peft(unet, root / "moss-peft")
-    save_diffusers(lora_on(make_pipeline(), 2), root / "fern")
-    save_with_words(make_pipeline(), root / "wordy", 3)
+    save_diffusers(lora_on(shallow(), 2), root / "fern")
+    save_with_words(shallow(), root / "wordy", 3)
     return root
 
 
@@ -138,7 +140,7 @@ def apart(one: np.ndarray, other: np.ndarray) -> int:
 
 
 async def test_events_go_from_loading_over_an_early_preview_to_the_pictures(backend) -> None:
-    events = await run(backend, a_job(count=2))
+    events = await run(backend, a_job(count=2, steps=4))
     kinds = [event.kind for event in events]
     assert kinds[:3] == ["loading", "started", "image"] and kinds[-1] == "finished"
     first = next(event for event in events if isinstance(event, Image))
@@ -162,7 +164,7 @@ async def test_a_picture_is_what_the_pipeline_itself_draws(
 
     from engine.backends.diffusion.denoise import build_scheduler
 
-    mine = await drawn(backend, a_job(scheduler=name, negative="a hand"))
+    mine = await drawn(backend, a_job(scheduler=name, negative="a hand", steps=4))
     own = EulerDiscreteScheduler.from_pretrained(tiny_image / "base", subfolder="scheduler")
     pipeline.scheduler = build_scheduler(own, name, 4, "cpu", fast=False)
     theirs = pipeline(
@@ -235,7 +237,7 @@ async def test_jobs_of_unlike_loras_share_one_pass(backend, asked) -> None:
 
 
 async def test_a_dora_is_drawn_in_its_own_company_only(draws, tiny_image, tmp_path) -> None:
-    dora = save_peft(lora_on(make_pipeline(), 4, use_dora=True), tmp_path / "dora")
+    dora = save_peft(lora_on(shallow(), 4, use_dora=True), tmp_path / "dora")
     experts = ("dora", {"adapter": dora}), ("moss", {"adapter": tiny_image / "moss"})
     by_peft = await drawn(draws(*experts, picture_memory="low"), a_job("dora"))
     backend = draws(*experts)
@@ -250,7 +252,7 @@ async def test_a_dora_is_drawn_in_its_own_company_only(draws, tiny_image, tmp_pa
 
 async def test_a_stop_among_unlike_loras_makes_room_for_the_next(backend) -> None:
     names = ("moss", "fern", "bare", "quick", "moss", "fern")
-    jobs = [a_job(name, steps=10, seed=n, **GENTLE) for n, name in enumerate(names)]
+    jobs = [a_job(name, steps=6, seed=n, **GENTLE) for n, name in enumerate(names)]
     alone = [await drawn(backend, job) for job in jobs[1:]]
     stopped, *others = await asyncio.gather(
         run(backend, jobs[0], stop_after=1), *(drawn(backend, job) for job in jobs[1:])
@@ -261,9 +263,9 @@ async def test_a_stop_among_unlike_loras_makes_room_for_the_next(backend) -> Non
 
 
 async def test_one_jobs_stop_leaves_its_company_alone(backend) -> None:
-    alone = await drawn(backend, a_job(seed=2, steps=12))
+    alone = await drawn(backend, a_job(seed=2, steps=8))
     stopped, going = await asyncio.gather(
-        run(backend, a_job(seed=1, steps=12), stop_after=1), drawn(backend, a_job(seed=2, steps=12))
+        run(backend, a_job(seed=1, steps=8), stop_after=1), drawn(backend, a_job(seed=2, steps=8))
     )
     assert isinstance(stopped[-1], Cancelled)
     assert sum(isinstance(e, Image) for e in stopped) <= 2
@@ -387,7 +389,7 @@ async def test_words_that_a_small_model_never_saw_are_named(backend) -> None:
 
 
 async def test_a_vae_of_its_own_takes_the_bases_place(draws, tmp_path) -> None:
-    other = make_pipeline().vae
+    other = shallow().vae
     other.decoder.conv_out.bias.data += 0.5
     other.save_pretrained(tmp_path / "vae")
     backend = draws(("fixed", {"vae": tmp_path / "vae"}))
@@ -401,7 +403,7 @@ async def test_an_overflow_in_half_precision_is_decoded_again_in_full(
 ) -> None:
     base = tmp_path / "hot"
     shutil.copytree(tiny_image / "base", base)
-    vae = make_pipeline(velocity=True).vae  # one that is not decoded in float32 at once
+    vae = shallow(velocity=True).vae  # one that is not decoded in float32 at once
     vae.decoder.conv_in.weight.data *= 3e4
     vae.save_pretrained(base / "vae")
     half, full = [
@@ -417,7 +419,7 @@ async def test_a_picture_that_stays_empty_fails_with_words(
 ) -> None:
     base = tmp_path / harm
     shutil.copytree(tiny_image / "base", base)
-    vae = make_pipeline().vae
+    vae = shallow().vae
     vae.decoder.conv_out.weight.data *= 0
     vae.decoder.conv_out.bias.data.fill_(float("nan") if harm == "nan" else -2.0)
     vae.save_pretrained(base / "vae")
