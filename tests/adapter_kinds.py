@@ -1,8 +1,10 @@
 """Adapters of every kind that PEFT writes, on a tiny base: the served, the refused."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +69,30 @@ def _lora(base: Path, folder: Path, words: int = 0, **options: Any) -> Path:
     )
 
 
-def _save(base: Path, folder: Path, config: Any, words: int = 0) -> Path:
-    """Whatever PEFT would train away from its start, and saved as PEFT saves."""
-    import torch
-    from peft import get_peft_model
+@cache
+def _base(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base)
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def _adapted(base: Path, config: Any, words: int = 0) -> Any:
+    """The base with an adapter, saved without a model card: that takes longer than all the weights."""
+    from peft import get_peft_model
+
+    model = copy.deepcopy(_base(base))
     if words:
         model.resize_token_embeddings(words)
     adapted = get_peft_model(model, config)
+    adapted.create_or_update_model_card = lambda _folder: None
+    return adapted
+
+
+def _save(base: Path, folder: Path, config: Any, words: int = 0) -> Path:
+    """Whatever PEFT would train away from its start, and saved as PEFT saves."""
+    import torch
+
+    adapted = _adapted(base, config, words)
     generator = torch.Generator().manual_seed(len(folder.name))
     for name, weight in adapted.named_parameters():
         if weight.requires_grad:
@@ -89,13 +105,11 @@ def _save(base: Path, folder: Path, config: Any, words: int = 0) -> Path:
 def _converted(base: Path, folder: Path) -> Path:
     """PiSSA as its authors say to save it: as a LoRA on the untouched base."""
     import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from peft import LoraConfig
 
-    model = AutoModelForCausalLM.from_pretrained(base)
     config = LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", target_modules="all-linear",
                         init_lora_weights="pissa")  # fmt: skip
-    adapted = get_peft_model(model, config)
+    adapted = _adapted(base, config)
     start = folder.with_name(f"{folder.name}-start")
     adapted.peft_config["default"].init_lora_weights = True
     adapted.save_pretrained(start)

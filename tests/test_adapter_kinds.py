@@ -1,5 +1,6 @@
 """Each kind of adapter that PEFT saves is written with exactly, or refused without a trace."""
 
+import copy
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,27 +44,24 @@ class Kinds:
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)  # more of them only wait for each other in a model so small
     root = tmp_path_factory.mktemp("kinds")
     base = make_layout(root / "base", "llama")
     served, refused = make_kinds(base, root)
-    alone = {name: by_peft_alone(base, folder) for name, folder in served.items()}
+    own = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    alone = {name: by_peft_alone(*own, folder) for name, folder in served.items()}
     return Kinds(base, served, refused, alone)
 
 
-def by_peft_alone(base: Path, adapter: Path) -> str:
+def by_peft_alone(base: Any, tokenizer: Any, adapter: Path) -> str:
     """What transformers and PEFT alone write for the job, greedily, ended as every answer is."""
     import torch
     from peft import PeftModel
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        RepetitionPenaltyLogitsProcessor,
-    )
+    from transformers import RepetitionPenaltyLogitsProcessor
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    model = PeftModel.from_pretrained(copy.deepcopy(base), adapter).eval()
     job = a_job(**JOB)
     ids = torch.tensor([prompt_ids(job, tokenizer, 512)[0]])
     with torch.inference_mode():
@@ -81,16 +79,21 @@ def by_peft_alone(base: Path, adapter: Path) -> str:
     return finish(text, len(tokens), job.length)
 
 
+def some_ids() -> Any:
+    import torch
+
+    return torch.arange(4, 40)[None]
+
+
 def untouched(backend: TextBackend, own: Any) -> bool:
-    """Whether every base that PEFT holds gives the numbers of `own`, its adapters off."""
+    """Whether every base that PEFT holds gives the numbers of the base's `own`, its adapters off."""
     import torch
     from peft import PeftModel
 
-    ids = torch.arange(4, 40)[None]
     for loaded in backend._peft._bases.values():
         adapted = isinstance(loaded.model, PeftModel)
         with loaded.model.disable_adapter() if adapted else nullcontext():
-            if not torch.equal(loaded.model(ids).logits, own(ids).logits):
+            if not torch.equal(loaded.model(some_ids()).logits, own):
                 return False
     return True
 
@@ -105,7 +108,7 @@ async def test_each_kind_is_pefts_own_or_refused_and_the_base_stays(
         write_card(root, name, kinds.base, folder)
     chosen = settings.model_copy(update={"threads": 1, "precision": "auto", "text_engine": engine})
     backend = TextBackend(chosen, Registry.load([root], "embedded"))
-    own = load_base(str(kinds.base), settings.models).model
+    own = load_base(str(kinds.base), settings.models).model(some_ids()).logits
     bare = (await run(backend, a_job("bare", **JOB))).text
     assert bare not in kinds.alone.values(), "each is heard"
     for name in sorted(kinds.served | kinds.refused):
