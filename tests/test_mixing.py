@@ -2,18 +2,19 @@
 
 import asyncio
 import json
-import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_layouts import LAYOUTS, make_layout, make_layouts, make_lora, shifted
+from peft_answers import choices, on_base, peft_model
+from tiny_layouts import LAYOUTS, make_layout, make_lora, shared_layouts, shifted
 from tiny_models import byte_fallback, write_card
 
 from engine.backends.mixing.adapters import BARE
@@ -44,9 +45,9 @@ Build = Callable[..., TextBackend]
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny() -> Path:
     """Every layout with the adapters moss, fern and reed."""
-    return make_layouts(tmp_path_factory.mktemp("layouts"))
+    return shared_layouts()
 
 
 @pytest.fixture
@@ -93,29 +94,14 @@ async def together(backend: TextBackend, jobs: list[Job]) -> list[Event]:
     return list(await asyncio.gather(*[run(backend, job) for job in jobs]))
 
 
-def by_peft(tiny: Path, layout: str, job: Job, ids: list[int], tokens: int) -> list[int]:
-    """The same answer's tokens by transformers and PEFT, greedily."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, RepetitionPenaltyLogitsProcessor
+def rules(job: Job, prompt: int, ends: Sequence[int]) -> list[Any]:
+    """What makes PEFT's greedy answer keep to the job's own rules."""
+    from transformers import MinNewTokensLengthLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
-    model = AutoModelForCausalLM.from_pretrained(tiny / layout).eval()
-    if job.expert != "bare":
-        model = PeftModel.from_pretrained(model, tiny / f"{layout}-{job.expert}").eval()
-    prompt = torch.tensor([ids])
-    with torch.inference_mode():
-        made = model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            do_sample=False,
-            max_new_tokens=tokens,
-            min_new_tokens=int(job.length * NO_END),
-            pad_token_id=0,
-            logits_processor=[
-                RepetitionPenaltyLogitsProcessor(job.sampling.repetition_penalty, len(ids))
-            ],
-        )
-    return made[0, len(ids) :].tolist()  # type: ignore[no-any-return]
+    return [
+        MinNewTokensLengthLogitsProcessor(prompt, int(job.length * NO_END), list(ends)),
+        RepetitionPenaltyLogitsProcessor(job.sampling.repetition_penalty, prompt),
+    ]
 
 
 def write(resident: ResidentBase, jobs: list[Job]) -> list[list[int]]:
@@ -151,7 +137,8 @@ async def test_greedy_tokens_equal_pefts_alone_and_mixed(build: Build, tiny, lay
     for job, tokens in zip(jobs, mixed, strict=True):
         assert write(resident, [job]) == [tokens]
         ids, _ = prompt_ids(job, resident.tokenizer, resident.window)
-        assert by_peft(tiny, layout, job, ids, len(tokens)) == tokens
+        model = peft_model(tiny, layout, job.expert)
+        assert choices(model, ids, tokens, rules(job, len(ids), resident.ends)) == tokens
     same_prompt = write(resident, [a_job(name) for name in EXPERTS])
     assert len({tuple(tokens) for tokens in same_prompt}) > 2, "experts differ"
 
@@ -161,8 +148,6 @@ async def test_the_numbers_in_pieces_and_steps_are_transformers_own(
     build: Build, tiny, layout
 ) -> None:
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     backend = build(layout)
     await run(backend, a_job())
@@ -178,10 +163,8 @@ async def test_the_numbers_in_pieces_and_steps_are_transformers_own(
         mix = mixer._stacks.mix([*mixer._adapters] * len(there), mixer._adapters)
         part, wanted = [ids[n] for n in there], list(range(len(there)))
         rows.append(mixer.decoder(Batch(ids=part, attend=attend, wanted=wanted, mix=mix)))
-    base = AutoModelForCausalLM.from_pretrained(tiny / layout).eval()
     with torch.inference_mode():
-        peft = PeftModel.from_pretrained(base, tiny / f"{layout}-moss").eval()
-        whole = peft(torch.tensor([ids])).logits[0]
+        whole = peft_model(tiny, layout, "moss")(torch.tensor([ids])).logits[0]
     assert torch.allclose(torch.cat(rows), whole, atol=2e-4 * float(whole.abs().max()))
 
 
@@ -353,6 +336,8 @@ async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
     kind: dict[str, object],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    import torch
+
     caplog.set_level("INFO")
     odd = make_lora(tiny / "llama", settings.home / "odd", 5, **kind)
     backend = build()
@@ -361,9 +346,17 @@ async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
     backend._files.registry = backend._peft._files.registry = registry
     odd_one, moss = await together(backend, [a_job("odd"), a_job("moss", 1)])
     resident = next(iter(backend._bases.values()))
-    shutil.copytree(odd, tiny / "llama-odd", dirs_exist_ok=True)
     ids, _ = prompt_ids(a_job("odd"), resident.tokenizer, resident.window)
-    tokens = by_peft(tiny, "llama", a_job("odd"), ids, odd_one.tokens_out)
+    prompt = torch.tensor([ids])
+    made = on_base(tiny / "llama", odd).generate(
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_new_tokens=odd_one.tokens_out,
+        pad_token_id=0,
+        logits_processor=rules(a_job("odd"), len(ids), resident.ends),
+    )
+    tokens = made[0, len(ids) :].tolist()
     text = legible(resident.tokenizer.decode(tokens, skip_special_tokens=True))
     assert finish(text, len(tokens), 20) == odd_one.text
     assert "served without mixing" in caplog.text

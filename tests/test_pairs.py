@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from job_pairs import differences, draw_pair, registry_of, settings_for
-from tiny_layouts import make_layouts
+from tiny_layouts import shared_layouts
 
 NAMES = ("moss", "fern", "reed")
 
@@ -23,7 +23,7 @@ NAMES = ("moss", "fern", "reed")
 def test_two_jobs_that_meet_write_what_each_writes_alone(
     tmp_path: Path, layout: str, way: str, count: int
 ) -> None:
-    root = make_layouts(tmp_path / "layouts", (layout,))
+    root = shared_layouts((layout,))
     adapters = {name: root / f"{layout}-{name}" for name in NAMES}
     registry = registry_of(tmp_path / "experts", root / layout, adapters)
     draw = random.Random(598)  # its first pairs are of a base and its expert, cold and warm

@@ -1,8 +1,11 @@
 """Tiny models of each layout that the mixing engine knows, norms and all away from their start, and
 LoRAs of several kinds for them."""
 
+import atexit
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tiny_models import VOCABULARY, make_tokenizer
@@ -79,6 +82,25 @@ def make_layouts(root: Path, layouts: tuple[str, ...] = LAYOUTS) -> Path:
         make_lora(base, root / f"{layout}-fern", 2, r=3, use_rslora=True)
         make_lora(base, root / f"{layout}-reed", 3, r=8, target_modules=["v_proj", "down_proj"])
     return root
+
+
+@cache
+def _folder() -> Path:
+    held = TemporaryDirectory(prefix="pastiche-layouts-")
+    atexit.register(held.cleanup)
+    return Path(held.name)
+
+
+@cache
+def _make_once(layout: str) -> None:
+    make_layouts(_folder(), (layout,))
+
+
+def shared_layouts(layouts: tuple[str, ...] = LAYOUTS) -> Path:
+    """The same in a folder that is only to be read: each is made once in a process."""
+    for layout in layouts:
+        _make_once(layout)
+    return _folder()
 
 
 def shifted(adapter: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
