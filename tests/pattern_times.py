@@ -110,7 +110,7 @@ def timed(place: str, run: Run, made: Iterable[Text]) -> Timing:
             if long == ENDLESS:  # that much slower is no busy machine
                 break
         worst = max(worst, one, key=_bad)
-        if worst.long == ENDLESS:
+        if not worst.linear:
             break
     return worst
 

@@ -33,6 +33,7 @@ from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.settings import Settings
 
+LENGTH = 6  # its answers are cut at 36 tokens, behind the sliding window
 GREEDY = Sampling(temperature=0.0, end_gain=0.0)
 EXPERTS = ("moss", "fern", "reed", "bare")
 PROMPTS = (
@@ -75,7 +76,7 @@ def a_job(expert: str = "moss", number: int = 0, **changes: object) -> Job:
         "medium": "text",
         "prompt": PROMPTS[number % len(PROMPTS)],
         "head": 11,
-        "length": 20,
+        "length": LENGTH,
         "seed": 7 + number,
         "sampling": GREEDY,
         **changes,
@@ -127,7 +128,7 @@ async def test_greedy_tokens_equal_pefts_alone_and_mixed(build: Build, tiny, lay
     backend = build(layout, slots=6)
     penalised = replace(GREEDY, repetition_penalty=1.3, repetition_last_n=0)
     jobs = [
-        a_job(EXPERTS[n % 4], n, sampling=penalised if n == 5 else GREEDY, length=20 + n % 5)
+        a_job(EXPERTS[n % 4], n, sampling=penalised if n == 5 else GREEDY, length=LENGTH + n % 5)
         for n in range(8)
     ]
     await together(backend, jobs[:4])  # now every adapter is in memory
@@ -172,7 +173,7 @@ async def test_the_numbers_in_pieces_and_steps_are_transformers_own(
 async def test_a_drawn_answer_is_its_seeds_whatever_it_was_batched_with(build: Build) -> None:
     backend = build(slots=3)
     drawn = Sampling(temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1)
-    jobs = [a_job(EXPERTS[n % 4], n, sampling=drawn, length=16 + 7 * (n % 3)) for n in range(7)]
+    jobs = [a_job(EXPERTS[n % 4], n, sampling=drawn, length=LENGTH + 7 * (n % 3)) for n in range(7)]
     mixed = await together(backend, jobs)
     alone = [await run(backend, job) for job in jobs]
     assert [final.text for final in mixed] == [final.text for final in alone]
@@ -243,7 +244,7 @@ async def test_a_prompt_read_in_pieces_gives_the_same_answer(build: Build, tiny:
     backend = build("gemma2")
     alone = await run(backend, long)
     backend = build("gemma2")
-    others = [a_job(EXPERTS[n % 4], n, length=60) for n in range(1, 4)]
+    others = [a_job(EXPERTS[n % 4], n, length=30) for n in range(1, 4)]
     mixed, *_ = await together(backend, [*others[:0], long, *others])
     assert mixed.tokens_in > 300, "more than two pieces"
     assert mixed.text == alone.text
@@ -258,7 +259,7 @@ async def test_a_prompt_read_in_pieces_gives_the_same_answer(build: Build, tiny:
 async def test_a_beginning_that_several_share_is_read_once(build: Build, repeats: int) -> None:
     start = "Continue.\n\n" + "It rained on the roof. " * repeats
     jobs = [
-        a_job(("moss", "fern")[n % 2], n, prompt=f"{start}{word}", length=16)
+        a_job(("moss", "fern")[n % 2], n, prompt=f"{start}{word}")
         for n, word in enumerate(("Then she", "Then he", "They", "A dog", "Nobody", "The"))
     ]
     alone = [await run(build(), job) for job in jobs]
@@ -358,7 +359,7 @@ async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
     )
     tokens = made[0, len(ids) :].tolist()
     text = legible(resident.tokenizer.decode(tokens, skip_special_tokens=True))
-    assert finish(text, len(tokens), 20) == odd_one.text
+    assert finish(text, len(tokens), LENGTH) == odd_one.text
     assert "served without mixing" in caplog.text
     assert isinstance(moss, Finished)
 
