@@ -77,7 +77,8 @@ class _Module:
 
 def _read(path: Path) -> _Module:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    tree = ast.parse(text)
     imports: set[tuple[str | None, str]] = set()
     uses: dict[str, set[str]] = {}
     for node in ast.walk(tree):
@@ -87,7 +88,8 @@ def _read(path: Path) -> _Module:
             uses.setdefault(node.value.id, set()).add(node.attr)
     if "re" in (module for module, _ in imports):
         raise LookupError(f"{name}: say `import re`, so that its patterns are found")
-    return _Module(name=name, calls=list(_calls(tree)), imports=imports, uses=uses)
+    calls = list(_calls(tree)) if "import re" in text else []
+    return _Module(name=name, calls=calls, imports=imports, uses=uses)
 
 
 def found() -> Iterator[Found]:
@@ -102,19 +104,27 @@ def found() -> Iterator[Found]:
 
 
 def _of_call(module: str, call: ast.Call, function: str, uses: set[str]) -> Iterator[Found]:
-    names = vars(importlib.import_module(module))
     method = call.func.attr  # type: ignore[attr-defined]
     try:
-        patterns = [_computed(call, names)]
+        patterns = [_computed(call, {"re": re})]  # most need no module, which may import torch
+    except NameError:
+        patterns = _named(module, call, function)
+    for pattern in patterns:
+        anchored = bool(uses) and uses <= ANCHORED if method == "compile" else method in ANCHORED
+        yield Found(place=f"{module}:{call.lineno}", pattern=pattern, anchored=anchored)
+
+
+def _named(module: str, call: ast.Call, function: str) -> list[re.Pattern[str]]:
+    """What a call makes of names of its module, or its function of what it is given."""
+    names = vars(importlib.import_module(module))
+    try:
+        return [_computed(call, names)]
     except NameError:
         if (module, function) not in MADE:
             raise LookupError(
                 f"{module}:{call.lineno}: add it to MADE in tests/patterns.py"
             ) from None
-        patterns = MADE[module, function](names)
-    for pattern in patterns:
-        anchored = bool(uses) and uses <= ANCHORED if method == "compile" else method in ANCHORED
-        yield Found(place=f"{module}:{call.lineno}", pattern=pattern, anchored=anchored)
+        return MADE[module, function](names)
 
 
 def _computed(call: ast.Call, names: Names) -> re.Pattern[str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from program import events, pastiche
 
-from engine.backends.stop_rules import latest
+from engine.backends.stop_rules import NO_END, latest
 from engine.settings import Settings
 from engine.weights import bases, conversion
 
+LENGTH = 8
 OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."
 
 
@@ -38,7 +39,7 @@ def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(
             "--json",
             f"in the style of {style}: {OPENING}",
             "--length",
-            "24",
+            str(LENGTH),
             "--seed",
             "3",
         )
@@ -49,7 +50,7 @@ def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(
         assert len(texts) > 3
         final = told[-1]
         assert final["kind"] == "finished"
-        assert 21 <= final["tokens_out"] <= latest(24)
+        assert int(LENGTH * NO_END) <= final["tokens_out"] <= latest(LENGTH)
         assert final["base_digest"].startswith("sha256:")
         assert said.setdefault(style, final["text"]) == final["text"]
     with sqlite3.connect(real.ledger_file) as connection:
