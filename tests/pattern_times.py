@@ -30,6 +30,7 @@ SECONDS = (
 )
 TRIES = 6  # a machine that is busy for a moment makes a linear one slow, but not each time
 ENDLESS = float("inf")
+EVERY = 1_000_000  # texts; no pattern has a thousand
 OWN = (  # for functions that read one thing after the other
     filled("x", " --private", ""), filled("/story ", "--private ", "x"), filled("", "a.b.c.", ""),
     filled("", "\U0001f469\u200d", ""), filled("", "a\u0301\u0301\u0301\u0301\u0301\u0301", ""),
@@ -126,8 +127,8 @@ def _bad(one: Timing) -> tuple[bool, float]:
     return not one.linear, one.long
 
 
-def timing(one: Found, seed: int = 1) -> Timing:
-    """How long the pattern takes at worst, as it is used."""
+def timing(one: Found, seed: int = 1, most: int = EVERY) -> Timing:
+    """How long the pattern takes at worst, as it is used, on so many of its texts at most."""
 
     def run(text: str) -> None:
         given: Any = text.encode() if isinstance(one.pattern.pattern, bytes) else text
@@ -137,7 +138,8 @@ def timing(one: Found, seed: int = 1) -> Timing:
             for _ in one.pattern.finditer(given):
                 pass
 
-    return timed(one.place, run, texts(one.pattern, random.Random(seed)))
+    made = list(texts(one.pattern, random.Random(seed)))
+    return timed(one.place, run, random.Random(seed).sample(made, min(most, len(made))))
 
 
 def functions() -> Iterator[tuple[str, Run]]:
@@ -173,12 +175,12 @@ def functions() -> Iterator[tuple[str, Run]]:
     yield "addressed", lambda text: updates.addressed(text, "Bot", frozenset(), to_me=False)
 
 
-def timings(texts_each: int = 12, seed: int = 1) -> Iterator[Timing]:
-    """Every pattern on all of its texts, then every function on so many of all patterns' texts."""
+def timings(texts_each: int = 12, most: int = EVERY, seed: int = 1) -> Iterator[Timing]:
+    """Every pattern on its texts, then every function on so many of all patterns' texts."""
     chance = random.Random(seed)
     hard: list[Text] = []
     for one in found():
-        yield timing(one, seed)
+        yield timing(one, seed, most)
         hard += texts(one.pattern, random.Random(seed))
     for name, function in functions():
 
@@ -189,7 +191,9 @@ def timings(texts_each: int = 12, seed: int = 1) -> Iterator[Timing]:
         yield timed(name, run, [*OWN, *chance.sample(hard, texts_each)])
 
 
-def measured(*pattern: str, texts_each: int = 12, seconds: float = 300) -> list[Timing]:
+def measured(
+    *pattern: str, texts_each: int = 12, most: int = EVERY, seconds: float = 300
+) -> list[Timing]:
     """What a child process prints, which is ended after so long."""
     done = subprocess.run(
         [sys.executable, __file__, *pattern],
@@ -197,7 +201,7 @@ def measured(*pattern: str, texts_each: int = 12, seconds: float = 300) -> list[
         text=True,
         check=True,
         timeout=seconds,
-        env={**os.environ, "TEXTS_EACH": str(texts_each)},
+        env={**os.environ, "TEXTS_EACH": str(texts_each), "MOST_TEXTS": str(most)},
     )
     return [Timing(**json.loads(line)) for line in done.stdout.splitlines()]
 
@@ -206,7 +210,8 @@ def main() -> None:
     """Print a line for each timing; with patterns, for these alone."""
     signal.signal(signal.SIGVTALRM, _stop)
     given = [Found(place=one, pattern=re.compile(one, re.IGNORECASE)) for one in sys.argv[1:]]
-    every = timings(int(os.environ.get("TEXTS_EACH", "12")))
+    texts_each, most = os.environ.get("TEXTS_EACH", "12"), os.environ.get("MOST_TEXTS", str(EVERY))
+    every = timings(int(texts_each), int(most))
     for line in map(timing, given) if given else every:
         sys.stdout.write(json.dumps(asdict(line)) + "\n")
         sys.stdout.flush()

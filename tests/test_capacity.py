@@ -24,12 +24,12 @@ def load(a_second: float, **changes: float) -> Load:
 def test_pictures_wait_as_long_as_pollaczek_and_khinchine_say() -> None:
     """M/D/1: mean wait = rho * service / (2 (1 - rho))."""
     painter = Painter(name="p", seconds=2.0, hourly=0.0, source="a test")
-    waits = simulate_pictures(load(0.8), painter, 1, requests=60_000)
+    waits = simulate_pictures(load(0.8), painter, 1, requests=30_000)
     assert sum(waits.queue) / len(waits.queue) == pytest.approx(0.8 * 2.0 / (2 * 0.2), rel=0.1)
 
 
 def test_serial_texts_of_one_length_wait_as_pictures_do() -> None:
-    waits = simulate_texts(load(0.8, tokens=200.0, spread=0.0), ONE_BY_ONE, 1, requests=60_000)
+    waits = simulate_texts(load(0.8, tokens=200.0, spread=0.0), ONE_BY_ONE, 1, requests=30_000)
     assert sum(waits.queue) / len(waits.queue) == pytest.approx(4.0, rel=0.1)
 
 
@@ -38,7 +38,7 @@ def test_texts_that_share_a_worker_end_as_processor_sharing_says() -> None:
     sharing = Writer(name="s", points=((1, 100.0), (10_000, 100.0)), hourly=0.0, source="a test")
     for spread in (0.0, 0.8):
         asked = load(0.5, tokens=280.0, spread=spread)
-        waits = simulate_texts(asked, sharing, 1, requests=80_000)
+        waits = simulate_texts(asked, sharing, 1, requests=30_000)
         rho = 0.5 * 0.5 * 2.8
         assert max(waits.queue) == 0.0
         assert sum(waits.whole) / len(waits.whole) == pytest.approx(2.8 / (1 - rho), rel=0.1)

@@ -15,8 +15,8 @@ import pytest
 
 from engine.settings import Settings
 
-KILLS = 8  # `python -m tests.benchmarks queue_kills --kills 500` is the long form
-ACCEPTED = 60
+KILLS = 5  # `python -m tests.benchmarks queue_kills --kills 500` is the long form
+ACCEPTED = 36
 PATIENCE = 60.0  # seconds
 OWNER = Path(__file__).with_name("fault_owner.py")
 

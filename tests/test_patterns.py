@@ -1,16 +1,14 @@
 """No text, however made, holds the program up: time grows with its length, and no faster."""
 
 import pytest
-from pattern_times import Timing, measured
+from pattern_times import EVERY, measured
 
 
-@pytest.fixture(scope="module")
-def timings() -> list[Timing]:
+# A repeat has up to 35 texts of its own, so that a hundred miss none of them
+@pytest.mark.parametrize("most", [100, pytest.param(EVERY, marks=pytest.mark.long)])
+def test_no_text_makes_time_grow_faster_than_its_length(most: int) -> None:
     """Every pattern, and every function that reads a text, each on texts made to be hard for it."""
-    return measured(seconds=200)
-
-
-def test_no_text_makes_time_grow_faster_than_its_length(timings: list[Timing]) -> None:
+    timings = measured(most=most, seconds=200)
     assert len(timings) > 150
     assert [one for one in timings if not one.linear] == []
 

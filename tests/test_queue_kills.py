@@ -22,7 +22,7 @@ from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from engine.workers.protocol import Link, Run
 
-KILLS = 6
+KILLS = 5
 ANSWERS = 3  # between two kills of workers: three deaths alone are a job's own fault
 
 
