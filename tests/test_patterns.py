@@ -4,7 +4,7 @@ import pytest
 from pattern_times import EVERY, measured
 
 
-# A repeat has up to 35 texts of its own, so that a hundred miss none of them
+# A repeat has up to 35 texts of its own: a hundred meet nearly every repeat of a pattern
 @pytest.mark.parametrize("most", [100, pytest.param(EVERY, marks=pytest.mark.long)])
 def test_no_text_makes_time_grow_faster_than_its_length(most: int) -> None:
     """Every pattern, and every function that reads a text, each on texts made to be hard for it."""

@@ -70,6 +70,7 @@ def make_lora(base: Path, folder: Path, seed: int, r: int = 4, **options: Any) -
         if "lora_" in name:
             noise = torch.randn(weight.shape, generator=generator) * 0.2
             weight.data.copy_(noise.abs() + 0.1 if "magnitude" in name else noise)
+    adapted.create_or_update_model_card = lambda _folder: None  # takes longer than all the weights
     adapted.save_pretrained(folder)
     return folder
 

@@ -85,6 +85,7 @@ def make_adapter(base: Path, folder: Path, seed: int) -> Path:
     for name, weight in adapted.named_parameters():
         if "lora_" in name:
             weight.data.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+    adapted.create_or_update_model_card = lambda _folder: None  # takes longer than all the weights
     adapted.save_pretrained(folder)
     return folder
 
