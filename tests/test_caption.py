@@ -5,15 +5,16 @@ import io
 import json
 import os
 import pty
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 from openai_server import Reply, Service, description, service_of
 from PIL import Image
+from stages import begin
 from vam_server import drawing
 
 from training.caption import main
@@ -204,13 +205,18 @@ def test_the_limit_stops_before_the_call_and_keeps_what_is_there(tmp_path: Path)
 def test_nothing_is_spent_without_a_yes(tmp_path: Path) -> None:
     make_data(tmp_path)
     with service_of() as service:
-        path = recipe_file(tmp_path, service.address)
-        program = (sys.executable, "-m", "training.caption", str(path), "--runs", str(tmp_path))
-        ended = subprocess.run(
-            program, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+        status, told = typed_into(None, recipe_file(tmp_path, service.address), tmp_path)
         assert service.asked == []
-    assert ended.returncode == 2 and "add --yes" in ended.stderr and "about $0.0" in ended.stderr
+    assert status == 2 and "add --yes" in told and "about $0.0" in told
+
+
+def typed_into(terminal: int | None, path: Path, runs: Path) -> tuple[int, str]:
+    """The command at a terminal, or at none; gives its status, and what it said beside its results."""
+    with TemporaryFile() as told, TemporaryFile() as faults:
+        child = begin("caption", path, "--runs", runs, told=told, faults=faults, typed=terminal)
+        _, ended = os.waitpid(child, 0)
+        faults.seek(0)
+        return os.waitstatus_to_exitcode(ended), faults.read().decode()
 
 
 @pytest.mark.parametrize(("typed", "asked", "status"), [(b"n\n", 0, 2), (b"y\n", 4, 0)])
@@ -221,30 +227,26 @@ def test_on_a_terminal_the_cost_is_asked_about(
     ours, theirs = pty.openpty()
     try:
         with service_of() as service:
-            path = recipe_file(tmp_path, service.address)
-            program = (sys.executable, "-m", "training.caption", str(path), "--runs", str(tmp_path))
             os.write(ours, typed)
-            ended = subprocess.run(program, stdin=theirs, capture_output=True, check=False)
-            assert (len(service.asked), ended.returncode) == (asked, status)
+            ended, told = typed_into(theirs, recipe_file(tmp_path, service.address), tmp_path)
+            assert (len(service.asked), ended) == (asked, status)
     finally:
         os.close(ours)
         os.close(theirs)
-    assert b"Go on?" in ended.stderr
+    assert "Go on?" in told
 
 
 def test_a_kill_costs_at_most_the_answers_on_their_way(tmp_path: Path) -> None:
     make_data(tmp_path, 6)
     with service_of(slow=0.2) as service:
         path = recipe_file(tmp_path, service.address, concurrency="2")
-        words = (sys.executable, "-m", "training.caption", str(path), "--runs", str(tmp_path))
-        process = subprocess.Popen(
-            (*words, "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with TemporaryFile() as told:
+            child = begin("caption", path, "--runs", tmp_path, "--yes", told=told)
         until = time.monotonic() + 40
         while len(service.asked) < 4 and time.monotonic() < until:
             time.sleep(0.01)
-        process.kill()
-        process.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         paid = len(journal(tmp_path))
         assert 2 <= paid <= 4
         before = len(service.asked)
