@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from stages import as_typed, stage
+from stages import as_typed, next_words, stage
 from training_base import AUTHORS, make_corpus, make_recipe
 from training_server import Answer, serving
 
@@ -73,8 +73,11 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
         base = ["--base", tiny_base, "--runs", runs]
         told = stage("corpus", recipe, "--corpus", corpus, *base, "--set", "expert.title=A title")
         assert "train: 5 works" in told
-        told = as_typed(told)
-        assert "Loads the base tiny-gemma.\n" in told and "Failed to load" not in told
+        if author == "parlour":  # one start for real: it takes as long as the rest
+            told = as_typed(told)
+            assert "Loads the base tiny-gemma.\n" in told and "Failed to load" not in told
+        else:
+            told = stage(*next_words(told))
         assert f"evaluate_text {recipe} --base {tiny_base} --runs {runs} --set 'exp" in told
         recipes.append(recipe)
     told = stage("evaluate_text", *recipes, *base, "--samples", 4, "--length", 24, "--blocks", 8)
@@ -84,7 +87,7 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
     for part in ("Perplexity", "Style classifier", "Delta", "Memorisation", "Side by side"):
         assert part in page
     told = "\n".join(line for line in told.splitlines() if "parlour.toml" not in line)
-    as_typed(told, PASTICHE_HOME=str(home))
+    stage(*next_words(told), PASTICHE_HOME=str(home))
     into = ("--into", home / "experts", "--replace")
     stage("publish", recipes[0], *base, *into, "--gguf", tmp_path / "gloom.gguf")
     assert "--replace" in stage("publish", recipes[0], *base, "--into", home / "experts", status=2)

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import torch
 from loopback import free_port
 from safetensors.torch import load_file, save_file
-from stages import stage
+from stages import begin, stage
 from training_base import losses, make_recipe
 
 from training.corpus import build
@@ -91,18 +93,18 @@ def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
     whole, one = prepared(tmp_path, "whole", corpus, tiny_base, *changes)
     train(whole, one, tiny_base)
     _, two = prepared(tmp_path, "gloom-tiny", corpus, tiny_base, *changes)
-    command = [sys.executable, "-m", "training.train_text", str(tmp_path / "gloom-tiny.toml")]
-    command += ["--base", str(tiny_base), "--runs", str(tmp_path)]
+    command = [tmp_path / "gloom-tiny.toml", "--base", tiny_base, "--runs", tmp_path]
     command += [word for change in changes for word in ("--set", change)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with TemporaryFile() as told:
+        child = begin("train_text", *command, told=told)
     until = time.monotonic() + 60
     while not all_of(two / "checkpoints") and time.monotonic() < until:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     reached = all_of(two / "checkpoints")[-1]
     assert reached is not None and reached.name < "step-000016"
-    stage("train_text", *command[3:])
+    stage("train_text", *command)
     assert equal(one, two)
 
 
@@ -154,6 +156,7 @@ def test_patience_ends_a_run_whose_held_out_loss_no_longer_falls(
     tmp_path: Path, corpus: Path, tiny_base: Path
 ) -> None:
     changes = ("training.learning_rate=0.5", "training.patience=2", "training.blocks=400")
+    changes += ("training.validate_every=1",)
     recipe, run = prepared(tmp_path, "a", corpus, tiny_base, *changes)
     session = train(recipe, run, tiny_base)
     assert session.progress.step < session.steps
@@ -266,22 +269,39 @@ def test_a_loss_in_chunks_is_that_of_whole_logits_caps_and_all(
         assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
+def launched(words: list[object]) -> None:
+    """Two processes as a person starts them, each from its first import on."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}", "-m"]
+    command += ["training.train_text", *map(str, words)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+def forked(words: list[object]) -> None:
+    """Two processes with what the launcher tells each."""
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    told |= {"LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    with TemporaryFile() as said:
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        children = [begin("train_text", *words, told=said, **told, **rank) for rank in ranks]
+        ended = [os.waitpid(child, 0)[1] for child in children]
+        said.seek(0)
+        assert ended == [0, 0], said.read().decode()[-2000:]
+
+
+@pytest.mark.parametrize("start", [forked, pytest.param(launched, marks=pytest.mark.long)])
 def test_two_processes_take_the_same_steps_as_one(
-    tmp_path: Path, corpus: Path, tiny_base: Path
+    tmp_path: Path, corpus: Path, tiny_base: Path, start: Callable[[list[object]], None]
 ) -> None:
     changes = ["lora.dropout=0", "training.batch=2"]
     recipe, one = prepared(tmp_path, "one", corpus, tiny_base, *changes, "training.accumulate=2")
     train(recipe, one, tiny_base)
     _, two = prepared(tmp_path, "gloom-tiny", corpus, tiny_base)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}", "-m"]
-    command += ["training.train_text", str(tmp_path / "gloom-tiny.toml")]
-    command += ["--base", str(tiny_base), "--runs", str(tmp_path)]
+    words = [tmp_path / "gloom-tiny.toml", "--base", tiny_base, "--runs", tmp_path]
     for change in (*changes, "training.accumulate=1"):
-        command += ["--set", change]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+        words += ["--set", change]
+    start(words)
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
 
 
