@@ -77,7 +77,7 @@ def memory_of(
     rows = features_of(drawn)
     index, near = nearest(rows, train_rows)
     hashes = [dhash(picture) for picture in train]
-    bits = [min((dhash(p) ^ other).bit_count() for other in hashes) for p in drawn]
+    bits = [min((own ^ other).bit_count() for other in hashes) for own in map(dhash, drawn)]
     figures: dict[str, Any] = {
         "pictures": len(drawn),
         "nearest": [int(number) for number in index],
