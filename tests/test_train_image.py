@@ -6,17 +6,16 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stages import stage
+from stages import begin, stage
 from tiny_sdxl import make_base, make_pictures, make_recipe
 
 from engine.backends.diffusion.loras import activate, load_lora
@@ -42,22 +41,30 @@ from training.train_image import MEMORY_HELP, facts_of_training, train_image, wr
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")
 KOHYA_TOO = ("training.steps=1", "save.kohya=true")
+BRIEF = ("training.steps=2", "training.learning_rate=0.05")  # and yet to be seen
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    return make_base(tmp_path_factory.mktemp("tiny-sdxl"))
+    return make_base(tmp_path_factory.mktemp("tiny-sdxl"), depth=1)
+
+
+@pytest.fixture(scope="module")
+def deep_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what names layers: more than one transformer in a block, and half as much again to reckon."""
+    torch.set_num_threads(1)
+    return make_base(tmp_path_factory.mktemp("tiny-deep"))
 
 
 @pytest.fixture(scope="module")
 def velocity_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("tiny-v"), velocity=True)
+    return make_base(tmp_path_factory.mktemp("tiny-v"), velocity=True, depth=1)
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    return make_pictures(tmp_path / "pictures")
+    return make_pictures(tmp_path / "pictures", 6)
 
 
 def prepared(
@@ -102,49 +109,55 @@ def answer(unet: Any, seed: int = 0) -> torch.Tensor:
 
 
 def test_training_lowers_the_held_out_loss_and_writes_a_record_without_places(
-    tmp_path: Path, base: Path, pictures: Path
+    tmp_path: Path, base: Path
 ) -> None:
-    changes = ("training.steps=24", "save.every=8", "save.keep=1", "training.low_memory=true")
+    pictures = make_pictures(tmp_path / "pictures")
+    changes = ("training.steps=12", "save.every=4", "save.keep=1", "training.low_memory=true")
     recipe, run = prepared(tmp_path, base, pictures, *changes)
     session = train_image(recipe, run)
     held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
     assert len(held_out) == 4 and min(held_out[1:]) < held_out[0]
     steps = {int(path.name[5:]) for path in all_of(run / "checkpoints")}
-    assert steps == {24, session.progress.best_step}
+    assert steps == {12, session.progress.best_step}
     grids = sorted(path.name for path in (run / "grids").iterdir())
-    assert grids == [f"step-{step:06d}.png" for step in (0, 8, 16, 24)]
+    assert grids == [f"step-{step:06d}.png" for step in (0, 4, 8, 12)]
     assert str(tmp_path) not in (run / "run.json").read_text()
     facts = json.loads((run / "run.json").read_text())["stages"]["train_image"]
     assert facts["base"]["digest"] == digest_of(base)
     assert facts["shapes"] == ["32x96", "64x64", "96x32"] and facts["prediction"] == "epsilon"
 
 
+FOUR = ("data.caption_dropout=0.3", "training.steps=4", "save.every=2")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        ("lora.dropout=0.2", "data.caption_dropout=0.3", "training.noise_offset=0.1"),
+        (
+            *("lora.dropout=0.2", "training.noise_offset=0.1"),
+            *("lora.text_encoders=true", "lora.conv_rank=2"),
+        ),
         ("prior.weight=0.5", "prior.pictures=3", 'training.optimiser="adamw8bit"', "lora.rank=16"),
-        ("lora.text_encoders=true", "lora.conv_rank=2", "data.caption_dropout=0.3"),
     ],
 )
 def test_a_resumed_run_equals_an_unbroken_one(
     tmp_path: Path, base: Path, pictures: Path, changes: tuple[str, ...]
 ) -> None:
-    recipe, one = prepared(tmp_path, base, pictures, *changes, name="one")
+    recipe, one = prepared(tmp_path, base, pictures, *FOUR, *changes, name="one")
     train_image(recipe, one)
-    recipe, two = prepared(tmp_path, base, pictures, *changes, name="two")
+    recipe, two = prepared(tmp_path, base, pictures, *FOUR, *changes, name="two")
     broken = session_of(recipe, two)
     broken.look()
-    for _ in range(5):  # two steps beyond the checkpoint are lost
+    for _ in range(3):  # the step beyond the checkpoint is lost
         broken.step()
-        if broken.progress.step == 3:
+        if broken.progress.step == 2:
             broken.look()
             broken.save()
     train_image(recipe, two)
     assert difference(one / "lora" / WEIGHTS, two / "lora" / WEIGHTS) == 0.0
     assert log_of(one) == log_of(two)
-    assert (one / "grids" / "step-000006.png").read_bytes() == (
-        two / "grids" / "step-000006.png"
+    assert (one / "grids" / "step-000004.png").read_bytes() == (
+        two / "grids" / "step-000004.png"
     ).read_bytes()
 
 
@@ -152,38 +165,41 @@ def test_a_resumed_run_equals_an_unbroken_one(
 def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
     tmp_path: Path, base: Path, pictures: Path
 ) -> None:
-    changes = (*QUIET, "training.steps=16", "save.minutes=1e-9")
+    changes = (*QUIET, "training.steps=9", "save.minutes=1e-9")
     recipe, one = prepared(tmp_path, base, pictures, *changes, name="one")
     train_image(recipe, one)
-    command = [sys.executable, "-m", "training.train_image", str(tmp_path / "r.toml")]
-    command += ["--runs", str(tmp_path), "--data", str(pictures)]
+    command = [tmp_path / "r.toml", "--runs", tmp_path, "--data", pictures]
     command += [word for change in changes for word in ("--set", change)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
+    with TemporaryFile() as told:
+        child = begin("train_image", *command, told=told)
     two = tmp_path / "disc-tiny"
     until = time.monotonic() + 90
     while not all_of(two / "checkpoints") and time.monotonic() < until:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     reached = all_of(two / "checkpoints")[-1]
-    assert reached is not None and reached.name < "step-000016"
-    stage("train_image", *command[3:])
+    assert reached is not None and reached.name < "step-000009"
+    stage("train_image", *command)
     assert difference(one / "lora" / WEIGHTS, two / "lora" / WEIGHTS) == 0.0
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory, deep_base: Path) -> torch.Tensor:
+    """What the base's UNet says without any LoRA."""
+    root = tmp_path_factory.mktemp("untrained")
+    return answer(load_pipeline(prepared(root, deep_base, root)[0]).unet)
 
 
 @pytest.mark.parametrize("kind", ["plain", "rslora", "dora"])
 def test_a_saved_lora_reloads_to_the_same_pictures_and_so_does_kohyas(
-    tmp_path: Path, base: Path, pictures: Path, kind: str
+    tmp_path: Path, deep_base: Path, pictures: Path, untrained: torch.Tensor, kind: str
 ) -> None:
-    changes = () if kind == "plain" else (f"lora.{kind}=true",)
+    changes = (*BRIEF,) if kind == "plain" else (*BRIEF, f"lora.{kind}=true")
     changes += (f"save.kohya={'false' if kind == 'dora' else 'true'}", 'lora.target="attn-mlp"')
-    recipe, run = prepared(tmp_path, base, pictures, *QUIET, *changes)
+    recipe, run = prepared(tmp_path, deep_base, pictures, *QUIET, *changes)
     trained = answer(train_image(recipe, run).pipeline.unet)
-    plain = answer(load_pipeline(recipe).unet)
-    assert float((trained - plain).abs().max()) > 1e-3
+    assert float((trained - untrained).abs().max()) > 1e-3
     for name in (WEIGHTS,) if kind == "dora" else (WEIGHTS, KOHYA):
         fresh = load_pipeline(recipe)
         fresh.load_lora_weights(run / ("lora" if name == WEIGHTS else "kohya"), weight_name=name)
@@ -191,9 +207,9 @@ def test_a_saved_lora_reloads_to_the_same_pictures_and_so_does_kohyas(
 
 
 def test_a_lora_file_tells_other_tools_what_it_is(
-    tmp_path: Path, base: Path, pictures: Path
+    tmp_path: Path, deep_base: Path, pictures: Path
 ) -> None:
-    recipe, run = prepared(tmp_path, base, pictures, *QUIET, "save.kohya=true")
+    recipe, run = prepared(tmp_path, deep_base, pictures, *QUIET, *KOHYA_TOO)
     train_image(recipe, run)
     assert json.loads(read_marks(run / "lora" / WEIGHTS)[SETTINGS])["unet.lora_alpha"] == 16
     for path in (run / "lora" / WEIGHTS, run / "kohya" / KOHYA):
@@ -204,7 +220,7 @@ def test_a_lora_file_tells_other_tools_what_it_is(
         assert str(tmp_path) not in json.dumps(marks)
     assert alphas_of(run) == {16.0}
     steady, second = prepared(
-        tmp_path, base, pictures, *QUIET, *KOHYA_TOO, "lora.rslora=true", name="s"
+        tmp_path, deep_base, pictures, *QUIET, *KOHYA_TOO, "lora.rslora=true", name="s"
     )
     train_image(steady, second)
     assert alphas_of(second) == {32.0}, "the effective one, alpha times the root of the rank"
@@ -233,9 +249,10 @@ def test_a_lora_without_a_kohya_export_leaves_none_of_the_one_before(
 
 
 def test_a_velocity_base_with_zero_terminal_snr_is_trained_as_what_it_is(
-    tmp_path: Path, velocity_base: Path, pictures: Path
+    tmp_path: Path, velocity_base: Path
 ) -> None:
-    recipe, run = prepared(tmp_path, velocity_base, pictures, "training.steps=12", "save.every=6")
+    pictures = make_pictures(tmp_path / "pictures")
+    recipe, run = prepared(tmp_path, velocity_base, pictures, "training.steps=8", "save.every=8")
     session = train_image(recipe, run)
     assert session.trainer.schedule.config.prediction_type == "v_prediction"
     assert float(session.trainer.schedule.alphas_cumprod[-1]) == 0.0
@@ -260,16 +277,12 @@ def test_the_noise_schedule_gives_the_velocity_of_the_paper(velocity_base: Path)
 def test_a_step_weighs_pictures_alike_however_it_is_split(
     tmp_path: Path, base: Path, pictures: Path
 ) -> None:
+    session = session_of(*prepared(tmp_path, base, pictures, *QUIET, "data.buckets=false"))
+    sample = session.samples.sample(0, 7, 0)
+    noise = torch.randn(4, *sample.mean.shape, generator=torch.Generator().manual_seed(1))
+    times = torch.tensor([10, 300, 600, 990])
     found = []
-    for name, batch, accumulate in (("a", 4, 1), ("b", 1, 4)):
-        changes = (f"training.batch={batch}", f"training.accumulate={accumulate}")
-        recipe, run = prepared(
-            tmp_path, base, pictures, *QUIET, *changes, "data.buckets=false", name=name
-        )
-        session = session_of(recipe, run)
-        sample = session.samples.sample(0, 7, 0)
-        noise = torch.randn(4, *sample.mean.shape, generator=torch.Generator().manual_seed(1))
-        times = torch.tensor([10, 300, 600, 990])
+    for batch in (4, 1):
         rows = [
             session.trainer.denoiser.errors(
                 [sample] * batch,
@@ -329,7 +342,7 @@ def test_a_second_run_makes_no_latents_and_a_spoilt_one_is_made_again(
 
 
 def test_cached_latents_go_when_the_museums_pictures_must(tmp_path: Path, base: Path) -> None:
-    folder = make_pictures(tmp_path / "pictures", expires_at="2999-01-01T00:00:00+00:00")
+    folder = make_pictures(tmp_path / "pictures", 6, expires_at="2999-01-01T00:00:00+00:00")
     recipe, run = prepared(tmp_path, base, folder, *QUIET)
     session = session_of(recipe, run)
     assert due_of(run / "cache") == pytest.approx(session.pictures.due, abs=1)
@@ -504,13 +517,23 @@ def test_a_base_of_half_precision_alone_is_read(tmp_path: Path, base: Path, pict
 
 
 @pytest.fixture(scope="module")
-def widest(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[ImageRecipe, Path, Any]:
+def widest(
+    tmp_path_factory: pytest.TempPathFactory, deep_base: Path
+) -> tuple[ImageRecipe, Path, Any]:
     """A run that trained attention, convolutions and both text encoders."""
     root = tmp_path_factory.mktemp("widest")
-    pictures = make_pictures(root / "pictures")
+    pictures = make_pictures(root / "pictures", 6)
     changes = (*QUIET, "lora.text_encoders=true", "lora.conv_rank=2", "save.kohya=true")
-    recipe, run = prepared(root, base, pictures, *changes, "training.learning_rate=0.05")
+    recipe, run = prepared(root, deep_base, pictures, *changes, *BRIEF)
     return recipe, run, train_image(recipe, run).pipeline
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, deep_base: Path) -> tuple[Path, torch.Tensor]:
+    """The run of another LoRA, and what the UNet that has it says."""
+    root = tmp_path_factory.mktemp("other")
+    recipe, run = prepared(root, deep_base, make_pictures(root / "pictures", 6), *QUIET, *BRIEF)
+    return run, answer(train_image(recipe, run).pipeline.unet)
 
 
 def both(pipeline: Any) -> torch.Tensor:
@@ -542,11 +565,10 @@ def test_convolutions_and_text_encoders_are_trained_and_loaded_by_diffusers(
 
 @pytest.mark.parametrize("place", [f"lora/{WEIGHTS}", f"kohya/{KOHYA}"])
 def test_our_own_engine_loads_them_alone_and_beside_another(
-    tmp_path: Path, base: Path, pictures: Path, widest: tuple[ImageRecipe, Path, Any], place: str
+    widest: tuple[ImageRecipe, Path, Any], other: tuple[Path, torch.Tensor], place: str
 ) -> None:
     recipe, run, trained = widest
-    other, second = prepared(tmp_path, base, pictures, *QUIET, "training.learning_rate=0.05")
-    unet = train_image(other, second).pipeline.unet
+    second, wanted = other
     pipeline = load_pipeline(recipe)
     layers = layers_of(pipeline)
     load_lora(pipeline, layers, "one", run / place)
@@ -554,23 +576,27 @@ def test_our_own_engine_loads_them_alone_and_beside_another(
     assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
     load_lora(pipeline, layers, "two", second / "lora")
     activate(pipeline, {"two": 1.0})
-    assert float((answer(pipeline.unet) - answer(unet)).abs().max()) < 1e-5
+    assert float((answer(pipeline.unet) - wanted).abs().max()) < 1e-5
     activate(pipeline, {"one": 1.0})
     assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("place", ["lora", f"kohya/{KOHYA}"])
 def test_a_lora_can_be_gone_on_from(
-    tmp_path: Path, base: Path, pictures: Path, widest: tuple[ImageRecipe, Path, Any], place: str
+    tmp_path: Path,
+    deep_base: Path,
+    pictures: Path,
+    widest: tuple[ImageRecipe, Path, Any],
+    place: str,
 ) -> None:
     _, run, trained = widest
     start = f'lora.start="{run / place}"'
     wide = (*QUIET, "lora.text_encoders=true", "lora.conv_rank=3", "lora.rank=6", "lora.alpha=3")
-    recipe, second = prepared(tmp_path, base, pictures, *wide, start)
+    recipe, second = prepared(tmp_path, deep_base, pictures, *wide, start)
     session = session_of(recipe, second)
     assert float((both(session.pipeline) - both(trained)).abs().max()) < 1e-5
     assert float(session.step()) > 0 and str(tmp_path) not in json.dumps(recipe.recorded())
-    narrow, third = prepared(tmp_path, base, pictures, *QUIET, start, name="third")
+    narrow, third = prepared(tmp_path, deep_base, pictures, *QUIET, start, name="third")
     with pytest.raises(BadRecipe, match=r"Raise lora\.rank, or widen"):
         session_of(narrow, third)
 
