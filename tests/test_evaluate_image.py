@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -186,18 +187,27 @@ def test_the_page_says_what_was_measured() -> None:
     assert "no held-out loss" in lines_of({**values, "held_out": {}})[0]
 
 
-@pytest.fixture
-def published(tmp_path: Path) -> tuple[Path, Path]:
-    """A recipe file, and the folder of a run that holds a LoRA as if it had been trained."""
-    base, pictures = make_base(tmp_path / "base"), make_pictures(tmp_path / "pictures")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A recipe file, and the folder of a run that was trained by it."""
+    root = tmp_path_factory.mktemp("trained")
+    base, pictures = make_base(root / "base", deep=1), make_pictures(root / "pictures", 6)
     from training.train_image import train_image
 
     torch.set_num_threads(1)
-    path = make_recipe(tmp_path / "r.toml", base, pictures)
-    run = tmp_path / "run"
+    path = make_recipe(root / "r.toml", base, pictures)
+    run = root / "run"
     run.mkdir()
-    train_image(load_image_recipe(path, ("validation.prompts=[]", "save.kohya=true")), run)
+    changes = ("validation.prompts=[]", "save.kohya=true", "training.steps=2")
+    train_image(load_image_recipe(path, changes), run)
     return path, run
+
+
+@pytest.fixture
+def published(tmp_path: Path, trained: tuple[Path, Path]) -> tuple[Path, Path]:
+    """The recipe file, and a copy of the run: publishing adds to its record."""
+    path, run = trained
+    return path, shutil.copytree(run, tmp_path / "run")
 
 
 def test_a_published_lora_keeps_its_alpha_and_gets_cards(
@@ -299,7 +309,8 @@ def test_the_shipped_recipes_are_the_reports_and_the_better_one() -> None:
 
 @pytest.mark.slow
 def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
-    base, pictures = make_base(tmp_path / "base", velocity=True), make_pictures(tmp_path / "p")
+    base = make_base(tmp_path / "base", velocity=True, deep=1)
+    pictures = make_pictures(tmp_path / "p", 6)
     lines = (pictures / "metadata.jsonl").read_text().splitlines()
     known = {"kind": "ring", "stone": "ruby", "ground": "grey", "metal": "gold"}
     rows = [{**json.loads(line), **known} for line in lines]
@@ -307,6 +318,7 @@ def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
     save_file(dict(network().state_dict()), judge)
     (pictures / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = make_recipe(tmp_path / "r.toml", base, tmp_path / "nowhere")
+    recipe.write_text(recipe.read_text().replace("steps = 6", "steps = 3"))
     options = ("--data", pictures, "--runs", tmp_path / "runs")
     assert "metadata.jsonl" in stage("train_image", recipe, "--runs", tmp_path, status=2)
     precision = ("--set", "training.precision=bf16")
