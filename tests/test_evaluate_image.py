@@ -191,7 +191,7 @@ def test_the_page_says_what_was_measured() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A recipe file, and the folder of a run that was trained by it."""
     root = tmp_path_factory.mktemp("trained")
-    base, pictures = make_base(root / "base", deep=1), make_pictures(root / "pictures", 6)
+    base, pictures = make_base(root / "base", depth=1), make_pictures(root / "pictures", 6)
     from training.train_image import train_image
 
     torch.set_num_threads(1)
@@ -309,7 +309,7 @@ def test_the_shipped_recipes_are_the_reports_and_the_better_one() -> None:
 
 @pytest.mark.slow
 def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base", velocity=True, deep=1)
+    base = make_base(tmp_path / "base", velocity=True, depth=1)
     pictures = make_pictures(tmp_path / "p", 6)
     lines = (pictures / "metadata.jsonl").read_text().splitlines()
     known = {"kind": "ring", "stone": "ruby", "ground": "grey", "metal": "gold"}

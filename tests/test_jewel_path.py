@@ -34,7 +34,7 @@ def test_from_a_museums_catalogue_to_a_picture_in_the_chat(
         )
         stage("harvest_vam", crowns, "--runs", runs, "--no-watch")
         stage("caption", crowns, "--runs", runs, "--yes", "--max-usd", "1")
-    base = make_base(tmp_path / "base", deep=1)
+    base = make_base(tmp_path / "base", depth=1)
     recipe = make_recipe(tmp_path / "jewel.toml", base, runs / "crowns" / "data")
     options = ["--runs", runs, *(word for change in CHANGES for word in ("--set", change))]
     stage("train_image", recipe, *options)
