@@ -69,6 +69,9 @@ def _be_stage(name: str, words: list[str], environment: dict[str, str], files: l
     try:
         logging.getLogger().handlers.clear()
         become([name, *words], environment, str(Path.cwd()), [os.dup(file) for file in files])
+        # a fork's pool of threads is made anew at its first use, which must not be by two at once
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(torch.get_num_threads())
         sys.stdin, sys.stdout, sys.stderr = (
             open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             for number, mode in ((0, "r"), (1, "w"), (2, "w"))
