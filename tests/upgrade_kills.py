@@ -1,9 +1,9 @@
 """Upgrades that are killed on their way, from every earlier schema, with rows in every table.
 
-`python tests/upgrade_kills.py KILLS` takes the ledger from the settings in its environment (a new one
-for each schema and kind of death) and prints a line of JSON for each kill, or fails at the first
-ledger that is neither the old one nor the new one, or has lost a value. A process of its own, because
-it forks.
+`python tests/upgrade_kills.py KILLS [SCHEMA...]` takes the ledger from the settings in its environment
+(a new one for each schema, or each of those named, and kind of death) and prints a line of JSON for
+each kill, or fails at the first ledger that is neither the old one nor the new one, or has lost a
+value. A process of its own, because it forks.
 """
 
 import json
@@ -214,14 +214,14 @@ def fresh(settings: Settings, name: str) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def main(kills: int) -> None:
-    """That many kills from each earlier schema, at its statements; if many, as many by the clock."""
+def main(kills: int, old: list[str]) -> None:
+    """That many kills from each of these schemas, at its statements; if many, as many by the clock."""
     settings = read_settings()
     begin = time.monotonic()
     upgrade(settings)
     seconds = time.monotonic() - begin
     new = shape(settings)
-    for version in versions()[:-1]:
+    for version in old:
         watched = Watched(fresh(settings, f"from{version}"), version, new)
         most = moments(watched.settings)
         for kill in range(1, kills + 1):
@@ -246,4 +246,4 @@ def _tell(version: str, where: str, watched: Watched) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:] or versions()[:-1])
