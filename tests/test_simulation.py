@@ -1,7 +1,9 @@
 """Rehearsals: made-up people go through the real path to its end, with what was put in."""
 
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from flows import FLOW, make_flow
 from test_comparing import rows
@@ -18,7 +20,13 @@ from engine.settings import Settings
 from engine.study.experiments.tables import Enrolment, Exposure, Vote
 
 
-async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("people", "at_once", "least"),
+    [(6, 3, 3), pytest.param(14, 7, 6, marks=pytest.mark.long)],
+)
+async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(
+    tmp_path: Path, people: int, at_once: int, least: int
+) -> None:
     here = Settings(
         home=tmp_path / "home", backend="echo", key_file=tmp_path / "key", study="pilot"
     )
@@ -31,13 +39,13 @@ async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(tmp
         talk = ChatService(make_context(core, services, usual(), free))
         effects = Effects(win=0.99, dprime=4.0, drop_out=0.02)
         simulation = Simulation(talk=talk, seed=7, clock=clock, rounds=None, effects=effects)
-        await simulation.run(14, 7, lambda: None)
+        await simulation.run(people, at_once, lambda: None)
         enrolled = await rows(talk, Enrolment, experiment="tell")
         done = [row for row in enrolled if row.completed_at is not None]
         assert len(done) == simulation.counts["completed"] - sum(
             row.excluded == "its quota was full" for row in enrolled
         )
-        assert len(done) >= 6 and simulation.counts["left"] >= 1
+        assert len(done) >= least and simulation.counts["left"] >= 1
         assert min(row.completed_at - row.at for row in done) > 60, "people take their time"
         judged = await rows(talk, Exposure, experiment="tell", state="voted")
         seen = Counter(row.item for row in judged if row.step == "pairs")
