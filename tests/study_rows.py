@@ -58,7 +58,8 @@ class Rows:
     async def add(self, table: type[t.Table], **values: Any) -> Any:
         """Add a row; columns that are not named stay empty. Returns its primary key."""
         row = {"study": STUDY, **values}
-        done = await self._connection.execute(sa.insert(table).values(row))
+        # the row as parameters: SQLAlchemy compiles the statement once for each set of columns
+        done = await self._connection.execute(sa.insert(table.__table__), row)
         return done.inserted_primary_key[0]
 
     def person(self, number: int) -> str:
