@@ -298,6 +298,7 @@ async def test_an_output_that_is_not_fit_is_kept_back(talk: ChatService, who: Wh
         await told(talk, "/continue sex", who)
 
 
+@pytest.mark.databases("sqlite")
 async def test_a_conversation_keeps_what_a_window_can_hold(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:
@@ -428,6 +429,7 @@ async def test_who_is_kept_out_may_still_take_back_what_they_asked_for(
     assert (await talk.context.engine.answer(final.job)).expired
 
 
+@pytest.mark.databases("sqlite")
 async def test_threads_spend_their_channels_bucket(talk: ChatService, who: Who) -> None:
     for number in range(20):
         thread = replace(who, asker=f"{who.asker} {number}", place=f"t {number}", parent=who.place)
