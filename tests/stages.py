@@ -88,7 +88,7 @@ def _be_stage(name: str, words: list[str], environment: dict[str, str], files: l
 def next_words(told: str) -> list[str]:
     """Split the command that a stage said comes next as a shell does: the stage, then its words."""
     python, dash, module, *words = shlex.split(_next_line(told))
-    assert (Path(python).name, dash) == ("python", "-m")
+    assert (Path(python).resolve(), dash) == (Path(sys.executable).resolve(), "-m")
     return [module.removeprefix("training."), *words]
 
 

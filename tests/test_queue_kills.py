@@ -6,6 +6,7 @@ The long forms are `python -m tests.benchmarks queue_kills` and `soak`.
 import asyncio
 import random
 import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -53,7 +54,10 @@ def test_kills_of_bots_stations_and_workers_lose_no_job_and_end_none_twice(
     assert found["accepted"] > KILLS
     assert found["finished"] == found["jobs"]
     assert (found["lost"], found["two answers"], found["dead"]) == (0, 0, 0)
-    assert left_over(settings.database_url) == 0
+    until = time.monotonic() + 10  # a host that was killed last is held for alive for 3 s
+    while (left := left_over(settings.database_url)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left == 0
 
 
 def left_over(url: str) -> int:
